@@ -1,0 +1,130 @@
+"""Events a control plane hears and the actions it asks for.
+
+A control plane is ``step(state, event, now) -> (state, actions)``: no sockets, no clock, no
+logging. Controllers translate Open vSwitch's messages to events and actions to messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chimera.model.flow import Action, Flow
+from chimera.model.topology import Topology
+from chimera.model.underlay import Underlay
+
+# -- events --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchUp:
+    """A hypervisor's or gateway's ``br-int`` connected. ``held`` are the cookies of the flows it holds."""
+
+    switch: str
+    held: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchDown:
+    """The OpenFlow session of a ``br-int`` ended; its flows stay as they are."""
+
+    switch: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortUp:
+    """A port with ``external_ids`` (``iface-id``, ``attached-mac``, ``vm-id``) is there and its link is up.
+
+    ``iface_id`` is the endpoint's name (for a gateway's leg: ``gateway-name/tenant/segment``).
+    """
+
+    switch: str
+    iface_id: str
+    mac: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortDown:
+    """A port with ``external_ids`` is gone, or its link is down."""
+
+    switch: str
+    iface_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet the switch sent to the controller."""
+
+    switch: str
+    in_port: int
+    data: bytes
+    tunnel_id: int = 0
+
+
+Event = SwitchUp | SwitchDown | PortUp | PortDown | PacketIn
+
+# -- actions -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddFlow:
+    """Install a flow."""
+
+    switch: str
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFlow:
+    """Remove exactly the flows that carry ``cookie``."""
+
+    switch: str
+    cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class PacketOut:
+    """Send a frame through a switch."""
+
+    switch: str
+    data: bytes
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertiseHost:
+    """Have the underlay route ``prefix`` (a VM's /32 or /128) to a hypervisor."""
+
+    prefix: str
+    switch: str
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawHost:
+    """End the underlay route of ``prefix``."""
+
+    prefix: str
+
+
+Effect = AddFlow | DeleteFlow | PacketOut | AdvertiseHost | WithdrawHost
+
+
+# -- what both sides know ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the lab hands its controller when it starts.
+
+    ``tunnel_port`` and ``uplink_port`` are OpenFlow port numbers on every ``br-int``:
+    the tunnel port(s) per remote VTEP for head-end replication, see :mod:`chimera.overlay.ports`.
+    ``options`` are the overlay's settings (``mode``, ``gateway`` …) as checked text.
+    """
+
+    topology: Topology
+    underlay: Underlay
+    overlay: str
+    options: dict[str, str] = field(default_factory=dict)
+    ovsdb: dict[str, str] = field(default_factory=dict)  # switch -> path of its ovsdb socket
+    openflow_port: int = 6653
+    api: str = ""  # unix socket on which the controller reports to the session

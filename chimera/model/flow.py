@@ -1,0 +1,113 @@
+"""OpenFlow state as data: what a control plane wants a switch to hold.
+
+Flows are *content-addressed*: a flow's cookie is a hash of what it says (RFC-less, ours;
+cookies are opaque per OpenFlow 1.3.5 section 5.9), so a controller that comes back after
+a crash reads the cookies a switch holds, keeps those it would install anyway, adds what is
+missing and deletes the rest, without an outage.
+
+Fields are named as OpenFlow 1.3's OXM fields (``eth_dst``, ``tunnel_id``, ``arp_tpa`` …); values are
+integers, dotted or colon-separated addresses, or ``(value, mask)`` pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+Value = int | str | tuple[int, int] | tuple[str, str]
+
+CONTROLLER = 0xFFFFFFFD  # OFPP_CONTROLLER
+IN_PORT = 0xFFFFFFF8  # OFPP_IN_PORT
+LOCAL = 0xFFFFFFFE  # OFPP_LOCAL
+NORMAL = 0xFFFFFFFA  # OFPP_NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Send a copy of the packet out of ``port``."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """Write a header or metadata field."""
+
+    field: str
+    value: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Copy field ``source`` into ``target`` (Nicira extension ``NXAST_REG_MOVE``), both whole."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecTtl:
+    """Decrement the IPv4 TTL or IPv6 hop limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushVlan:
+    """Push an 802.1Q tag; a :class:`SetField` of ``vlan_vid`` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PopVlan:
+    """Pop the outermost 802.1Q tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """Continue in a later table (an instruction: the last element of a flow's actions)."""
+
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Look up another table and come back (Nicira ``NXAST_RESUBMIT_TABLE``); ``in_port`` as it is."""
+
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Add a flow from the packet at hand (Nicira ``NXAST_LEARN``).
+
+    The learned flow stands in ``table`` with ``priority`` and times out after
+    ``idle_timeout_s``/``hard_timeout_s``. ``match`` holds ``(field of the packet, field matched)`` pairs or
+    ``(constant, field)``; ``load`` holds ``(field of the packet or constant, field written)`` pairs;
+    ``output_from`` names the field whose value is the port to output to, or is empty.
+    """
+
+    table: int
+    priority: int
+    match: tuple[tuple[str | int, str], ...]
+    load: tuple[tuple[str | int, str], ...] = ()
+    output_from: str = ""
+    idle_timeout_s: int = 300
+    hard_timeout_s: int = 0
+
+
+Action = Output | SetField | Move | DecTtl | PushVlan | PopVlan | Goto | Resubmit | Learn
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One OpenFlow entry; an empty ``actions`` drops."""
+
+    table: int
+    priority: int
+    match: tuple[tuple[str, Value], ...]
+    actions: tuple[Action, ...]
+
+    @cached_property
+    def cookie(self) -> int:
+        """64-bit hash of the flow's content, never 0 (0 is what learned and hand-made flows carry)."""
+        text = repr((self.table, self.priority, self.match, self.actions)).encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) or 1

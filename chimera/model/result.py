@@ -1,0 +1,272 @@
+"""The result of a run: what ``result.json`` holds and every report is drawn from.
+
+Field names are the contract's (``design.md``); what is not there was not measured and is
+``None``, never a made-up zero. Times in series are seconds since the start of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LabInfo:
+    """Which experiment this was."""
+
+    scenario: str
+    topology: str
+    overlay: str
+    datapath: str
+    version: str
+    options: dict[str, str] = field(default_factory=dict)
+    started: str = ""  # ISO 8601, UTC
+    kernel: str = ""
+    impairment: str = ""  # "netem" or "delay line"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds to bring the lab up, run the scenario and take the lab down."""
+
+    up_s: float
+    run_s: float
+    down_s: float
+
+
+@dataclass(frozen=True)
+class LinkReport:
+    """What an impaired link was asked for and what it gave, one direction each.
+
+    Keys: ``delay_ms``, ``jitter_ms``, ``loss_percent``, ``bandwidth_mbps``; ``direction`` is ``a->b`` by node names.
+    """
+
+    link: str
+    direction: str
+    asked: dict[str, float]
+    got: dict[str, float | None]
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a migration: ``reserve``, ``precopy 1`` …, ``stun``, ``move``, ``resume``, ``announce``."""
+
+    name: str
+    start_s: float
+    end_s: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Probes around a migration for plotting: send time and round trip, ``None`` where unanswered."""
+
+    sent_s: list[float]
+    rtt_ms: list[float | None]
+
+
+@dataclass(frozen=True)
+class Vantage:
+    """What one vantage point noticed of one migration."""
+
+    name: str  # node that probes
+    relation: str  # remote, neighbour, client, local
+    stun_ms: float
+    outage_ms: float
+    network_outage_ms: float
+    probes_sent: int
+    probes_lost: int
+    probes_duplicated: int
+    misdelivered: int
+    interval_ms: float
+    gap_start_s: float
+    gap_end_s: float
+    series: Series | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pre-copy round."""
+
+    number: int
+    megabytes: float
+    seconds: float
+    mbps: float
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One migration. Outage figures are those of the worst vantage point, counts are sums over all."""
+
+    vm: str
+    source: str
+    destination: str
+    started_s: float
+    precopy_s: float
+    stun_ms: float
+    outage_ms: float | None
+    network_outage_ms: float | None
+    probes_sent: int
+    probes_lost: int
+    probes_duplicated: int
+    misdelivered: int
+    tcp_survived: bool | None
+    aborted: str = ""  # why it was rolled back; empty when it succeeded
+    rounds: list[Round] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+    vantage_points: list[Vantage] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PathReport:
+    """How packets of a flow travel at a moment (``when``: ``before``, ``after migration 1`` …).
+
+    ``from_``/``to`` are nodes; ``hops`` the nodes visited; ``wan_crossings`` how often one request
+    and its answer together crossed inter-site links, at the median over the probes looked at.
+    """
+
+    from_: str
+    to: str
+    when: str
+    rtt_ms: float | None
+    wan_crossings: float | None
+    hops: list[str] = field(default_factory=list)
+    throughput_mbps: float | None = None
+    packets: int = 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """One header of a captured frame: protocol, length and the fields that identify it."""
+
+    name: str
+    length_bytes: int
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A VM's frame on the wire, from a capture."""
+
+    stack: list[str] = field(default_factory=list)
+    overhead_bytes: int | None = None
+    headers: list[Header] = field(default_factory=list)
+    link: str = ""
+    frames: int = 0
+    vm_frame_bytes: int = 0
+    wire_frame_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Bum:
+    """Broadcast, unknown-unicast and multicast copies on the inter-site links."""
+
+    wan_frames: int | None = None
+    broadcast: int = 0
+    unknown_unicast: int = 0
+    multicast: int = 0
+    misdelivered_frames: int = 0
+
+
+@dataclass(frozen=True)
+class ControlMark:
+    """A control message on the time axis."""
+
+    t_s: float
+    type: str
+    node: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Control:
+    """Control-plane messages by type; ``marks`` are those near a migration."""
+
+    messages: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    marks: list[ControlMark] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """Forwarding state a node holds at the end of the run."""
+
+    flows: int = 0
+    macs: int = 0
+    mappings: int = 0
+    routes: int = 0
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A claim the scenario makes about its figures, and how it came out."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class MapNode:
+    """A node of the drawn topology; ``parent`` is the hypervisor of a VM (where it started)."""
+
+    name: str
+    kind: str
+    site: str
+    role: str = ""
+    parent: str = ""
+    tenant: str = ""
+    segment: str = ""
+
+
+@dataclass(frozen=True)
+class MapLink:
+    """A link of the drawn topology."""
+
+    name: str
+    a: str
+    b: str
+    label: str = ""
+    inter_site: bool = False
+
+
+@dataclass(frozen=True)
+class Map:
+    """The topology as a drawing needs it, so that an old result renders without a network."""
+
+    sites: list[str] = field(default_factory=list)
+    nodes: list[MapNode] = field(default_factory=list)
+    links: list[MapLink] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something the scenario did that is not a migration: a link cut, a controller stopped."""
+
+    t_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything a run found out."""
+
+    lab: LabInfo
+    timing: Timing
+    links: list[LinkReport] = field(default_factory=list)
+    migrations: list[Migration] = field(default_factory=list)
+    paths: list[PathReport] = field(default_factory=list)
+    wire: Wire = Wire()
+    bum: Bum = Bum()
+    control: Control = Control()
+    state: dict[str, NodeState] = field(default_factory=dict)
+    expectations: list[Expectation] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was worse and why; how figures were obtained
+    marks: list[Mark] = field(default_factory=list)
+    captures: list[str] = field(default_factory=list)
+    map: Map = Map()
+
+    @property
+    def passed(self) -> bool:
+        """True where every expectation holds."""
+        return all(e.passed for e in self.expectations)

@@ -1,0 +1,233 @@
+"""What a lab is made of: sites, switches, routers, hypervisors, VMs, links, tenants.
+
+A :class:`Topology` is the resolved form of a YAML file: every default filled in,
+every shorthand expanded, every reference checked. It says nothing about how the
+underlay forwards; that is :mod:`chimera.model.underlay`, which depends on the overlay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+
+class Kind(StrEnum):
+    """What a node is; decides what is started in its namespace."""
+
+    SWITCH = "switch"  # physical switch
+    ROUTER = "router"
+    HYPERVISOR = "hypervisor"  # own Open vSwitch, hosts VMs
+    GATEWAY = "gateway"  # own Open vSwitch, routes between segments and the underlay
+    VM = "vm"
+    BARE_METAL = "bare-metal"  # does not move
+    CLIENT = "client"  # external: reaches VMs by IP, through a gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place: a data centre, a branch. ``name`` is unique in the topology."""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A tenant's virtual layer 2.
+
+    ``vni`` (24 bits) and ``vlan`` (12 bits) are unique in the topology; subnets may overlap
+    between tenants. ``gateway``/``gateway6`` are the default router's addresses without prefix
+    length, empty where the segment has no router. ``external`` says whether clients outside
+    reach it (then its subnets overlap no other external segment's).
+    """
+
+    name: str
+    tenant: str
+    vni: int
+    vlan: int
+    subnet: str
+    gateway: str = ""
+    gateway_mac: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A switch, router, hypervisor or gateway of the underlay.
+
+    ``role`` is ``leaf``, ``spine``, ``core`` or empty. ``memory_mb`` is what a hypervisor can
+    give to VMs. ``index`` counts from 1 within the kind, in file order, and is what
+    addresses and port numbers derive from.
+    """
+
+    name: str
+    kind: Kind
+    site: str
+    index: int
+    role: str = ""
+    memory_mb: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A workload or host with one interface: VM, bare-metal host or external client.
+
+    VM: ``hypervisor`` is where it starts, ``segment`` is ``tenant/name``, ``mac``, ``ip``
+    (with prefix length, as ``ip6``) are its own and move with it; ``memory_mb`` and
+    ``dirty_mb_s`` drive the pre-copy; ``mobile`` marks the VM that scenarios move by default;
+    ``port`` is its OpenFlow port number on whichever ``br-int`` it is plugged into.
+    Bare-metal host: ``segment`` may be empty (then it is a host of the underlay).
+    Client: no segment; its address comes from the underlay plan.
+    """
+
+    name: str
+    kind: Kind
+    site: str
+    index: int
+    hypervisor: str = ""
+    segment: str = ""
+    mac: str = ""
+    ip: str = ""
+    ip6: str = ""
+    port: int = 0
+    memory_mb: int = 128
+    dirty_mb_s: float = 8.0
+    mobile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Impairment:
+    """What one direction of a link does to frames; ``bandwidth_mbps`` 0 means unlimited."""
+
+    bandwidth_mbps: float = 0.0
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    loss_percent: float = 0.0
+
+    def __bool__(self) -> bool:
+        return any((self.bandwidth_mbps, self.delay_ms, self.jitter_ms, self.loss_percent))
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One end of a link: node name and interface name (at most 15 characters, unique in the node)."""
+
+    node: str
+    interface: str
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.interface}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cable between two underlay nodes, or a node and a bare-metal host or client.
+
+    ``forward`` impairs frames from ``a`` to ``b``, ``backward`` from ``b`` to ``a``. ``mtu`` 0 means
+    the underlay's. VMs have no :class:`Link`: they plug into their hypervisor's ``br-int``.
+    """
+
+    name: str
+    a: Port
+    b: Port
+    forward: Impairment = Impairment()
+    backward: Impairment = Impairment()
+    mtu: int = 0
+
+    @property
+    def impaired(self) -> bool:
+        """True where either direction delays, loses or limits frames."""
+        return bool(self.forward) or bool(self.backward)
+
+    def ends(self) -> tuple[Port, Port]:
+        """Both ends, ``a`` first."""
+        return self.a, self.b
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A whole network, resolved and checked.
+
+    ``nodes`` holds switches, routers, hypervisors and gateways; ``endpoints`` VMs, bare-metal
+    hosts and clients. Segments are keyed ``tenant/name`` through :meth:`segment`.
+    """
+
+    name: str
+    description: str
+    sites: tuple[Site, ...]
+    nodes: tuple[Node, ...]
+    endpoints: tuple[Endpoint, ...]
+    segments: tuple[Segment, ...]
+    links: tuple[Link, ...]
+    underlay_mtu: int = 1600
+    vm_mtu: int = 1500
+
+    @cached_property
+    def by_name(self) -> dict[str, Node | Endpoint]:
+        """Every node and endpoint by name; names are unique across kinds."""
+        return {item.name: item for item in (*self.nodes, *self.endpoints)}
+
+    @cached_property
+    def _segments(self) -> dict[str, Segment]:
+        return {f"{s.tenant}/{s.name}": s for s in self.segments}
+
+    def segment(self, key: str) -> Segment:
+        """The segment ``tenant/name``."""
+        return self._segments[key]
+
+    def segment_of(self, endpoint: Endpoint) -> Segment:
+        """The segment an attached endpoint belongs to."""
+        return self._segments[endpoint.segment]
+
+    def of_kind(self, *kinds: Kind) -> list[Node]:
+        """Underlay nodes of these kinds, in file order."""
+        return [n for n in self.nodes if n.kind in kinds]
+
+    @cached_property
+    def hypervisors(self) -> tuple[Node, ...]:
+        """Every hypervisor, in file order."""
+        return tuple(self.of_kind(Kind.HYPERVISOR))
+
+    @cached_property
+    def gateways(self) -> tuple[Node, ...]:
+        """Every gateway node, in file order; the first one holds the central gateway."""
+        return tuple(self.of_kind(Kind.GATEWAY))
+
+    @cached_property
+    def vteps(self) -> tuple[Node, ...]:
+        """Nodes with an Open vSwitch of their own that terminate tunnels: hypervisors, then gateways."""
+        return self.hypervisors + self.gateways
+
+    @cached_property
+    def vms(self) -> tuple[Endpoint, ...]:
+        """Every VM, in file order."""
+        return tuple(e for e in self.endpoints if e.kind is Kind.VM)
+
+    @cached_property
+    def clients(self) -> tuple[Endpoint, ...]:
+        """Every external client, in file order."""
+        return tuple(e for e in self.endpoints if e.kind is Kind.CLIENT)
+
+    def vm(self, name: str) -> Endpoint:
+        """The VM of that name; KeyError where there is none."""
+        return next(e for e in self.vms if e.name == name)
+
+    def node(self, name: str) -> Node:
+        """The underlay node of that name."""
+        return next(n for n in self.nodes if n.name == name)
+
+    def site_of(self, name: str) -> str:
+        """The site a node or endpoint stands at (for a VM: where it started)."""
+        return self.by_name[name].site
+
+    def links_of(self, name: str) -> Iterator[Link]:
+        """Links with an end at the node."""
+        return (link for link in self.links if name in (link.a.node, link.b.node))
+
+    def inter_site_links(self) -> list[Link]:
+        """Links whose ends stand at different sites: what ``wan_crossings`` and ``bum_frames`` count on."""
+        return [k for k in self.links if self.site_of(k.a.node) != self.site_of(k.b.node)]
