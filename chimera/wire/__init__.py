@@ -1,0 +1,1 @@
+"""Bytes on wires: headers, translators and the protocols spoken to switches."""
