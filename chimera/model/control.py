@@ -116,8 +116,8 @@ Effect = AddFlow | DeleteFlow | PacketOut | AdvertiseHost | WithdrawHost
 class Inventory:
     """What the lab hands its controller when it starts.
 
-    ``tunnel_port`` and ``uplink_port`` are OpenFlow port numbers on every ``br-int``:
-    the tunnel port(s) per remote VTEP for head-end replication, see :mod:`chimera.overlay.ports`.
+    Port numbers, datapath identifiers and names of ports are rules, not data: :mod:`chimera.overlay.ports`.
+    ``openflow_address`` and ``openflow_port`` are where the controller listens, on the management network.
     ``options`` are the overlay's settings (``mode``, ``gateway`` …) as checked text.
     """
 
@@ -126,5 +126,6 @@ class Inventory:
     overlay: str
     options: dict[str, str] = field(default_factory=dict)
     ovsdb: dict[str, str] = field(default_factory=dict)  # switch -> path of its ovsdb socket
+    openflow_address: str = "127.0.0.1"
     openflow_port: int = 6653
     api: str = ""  # unix socket on which the controller reports to the session

@@ -82,7 +82,8 @@ class Learn:
     The learned flow stands in ``table`` with ``priority`` and times out after
     ``idle_timeout_s``/``hard_timeout_s``. ``match`` holds ``(field of the packet, field matched)`` pairs or
     ``(constant, field)``; ``load`` holds ``(field of the packet or constant, field written)`` pairs;
-    ``output_from`` names the field whose value is the port to output to, or is empty.
+    ``output_from`` names the field whose value is the port to output to, or is empty. Learned flows carry
+    ``cookie``; where it is not 0 they go when the flow that learned them goes (``NX_LEARN_F_DELETE_LEARNED``).
     """
 
     table: int
@@ -92,6 +93,7 @@ class Learn:
     output_from: str = ""
     idle_timeout_s: int = 300
     hard_timeout_s: int = 0
+    cookie: int = 0
 
 
 Action = Output | SetField | Move | DecTtl | PushVlan | PopVlan | Goto | Resubmit | Learn

@@ -1,0 +1,117 @@
+"""What an overlay is to the lab: a descriptor with its options, ports and control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chimera.model.control import Effect, Event, Inventory
+from chimera.model.errors import InputError, did_you_mean
+from chimera.model.ports import PortSpec
+from chimera.model.topology import Endpoint, Segment, Topology
+from chimera.model.underlay import Forwarding
+from chimera.overlay import ports
+
+Options = Mapping[str, str]
+
+
+class ControlPlane(Protocol):
+    """A control plane as a pure function of what happened; ``now`` is in seconds, from any epoch.
+
+    States are values: a step returns a new one and leaves the old one as it was.
+    """
+
+    def initial(self) -> Any:
+        """The state before any event."""
+
+    def step(self, state: Any, event: Event, now: float) -> tuple[Any, tuple[Effect, ...]]:
+        """The state after ``event``, and what to do about it, in that order."""
+
+    def locations(self, state: Any) -> dict[str, str]:
+        """The switch at which each interface is now."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of an overlay (``--set name=value``)."""
+
+    name: str
+    allowed: tuple[str, ...]
+    default: str
+    doc: str
+
+
+def central_gateway(topology: Topology, options: Options) -> tuple[str, ...]:
+    """The first gateway node, or none where the topology has no gateway."""
+    return tuple(node.name for node in topology.gateways[:1])
+
+
+def _no_conflict(options: Options) -> None:
+    """Every combination of options goes."""
+
+
+def _untagged(segment: Segment) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One way to carry the tenants' frames, as the lab sees it.
+
+    ``application`` is the module under ``controllers`` that runs it. ``forwarding`` says how it wants the
+    physical network, ``gateway_holders`` which nodes carry the legs of the default gateways. ``ports`` gives a
+    switch's ports beyond those of VMs and gateway legs, ``tag`` the VLAN of a segment's access ports (0: none).
+    ``conflict`` raises :class:`InputError` for options that do not go together. ``needs`` names
+    capabilities a machine must have (``ebpf`` …).
+    """
+
+    name: str
+    summary: str
+    application: str
+    forwarding: Callable[[Options], Forwarding]
+    core: Callable[[Inventory], ControlPlane]
+    ports: Callable[[Inventory, str], tuple[PortSpec, ...]]
+    options: tuple[Option, ...] = ()
+    gateway_holders: Callable[[Topology, Options], tuple[str, ...]] = central_gateway
+    tag: Callable[[Segment], int] = _untagged
+    conflict: Callable[[Options], None] = _no_conflict
+    needs: tuple[str, ...] = ()
+
+    def vm_port(self, inventory: Inventory, switch: str, endpoint: Endpoint) -> PortSpec:
+        """The port a VM gets on ``br-int`` of any hypervisor."""
+        return ports.vm_port(endpoint, self.tag(inventory.topology.segment_of(endpoint)))
+
+    def leg_port(self, inventory: Inventory, switch: str, segment: Segment) -> PortSpec:
+        """The internal port through which ``switch`` is a segment's default gateway."""
+        return ports.leg_port(inventory.topology, switch, segment, self.tag(segment))
+
+    def legs(self, inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
+        """All gateway legs of a node; none where it is no gateway."""
+        if switch not in self.gateway_holders(inventory.topology, inventory.options):
+            return ()
+        return tuple(self.leg_port(inventory, switch, s) for s in ports.routed_segments(inventory.topology))
+
+
+def check_options(overlay: Overlay, given: Options) -> dict[str, str]:
+    """The overlay's options, defaults filled in.
+
+    Raises:
+        InputError: an unknown option, a value that is not allowed, or options that do not go together.
+    """
+    known = {option.name: option for option in overlay.options}
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(_refusal(f"overlay {overlay.name} has no option '{name}'", name, known))
+        if value not in known[name].allowed:
+            text = f"overlay {overlay.name}: {name} cannot be '{value}'"
+            raise InputError(_refusal(text, value, known[name].allowed))
+    options = {name: given.get(name, option.default) for name, option in known.items()}
+    overlay.conflict(options)
+    return options
+
+
+def _refusal(text: str, word: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
+    lines = [text, f"    allowed: {', '.join(allowed) or 'none'}"]
+    hint = did_you_mean(word, allowed)
+    return "\n".join([*lines, f"    fix: {hint}"] if hint else lines)

@@ -1,0 +1,257 @@
+"""The control plane that overlays share: who is where, which flows follow, and what changes.
+
+An overlay adds its :class:`Rules`: pure functions from places to flows. Everything about time, moves and adoption is
+here: the latest place of an interface wins, a late goodbye from an old place changes nothing, and a switch
+that comes back keeps what it should hold anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from chimera.model.control import (
+    AdvertiseHost,
+    Effect,
+    Event,
+    Inventory,
+    PacketIn,
+    PortDown,
+    PortUp,
+    SwitchDown,
+    SwitchUp,
+    WithdrawHost,
+)
+from chimera.model.flow import Flow
+from chimera.model.topology import Segment, Topology
+from chimera.overlay import program, responder
+from chimera.overlay.ports import leg_id, routed_segments
+from chimera.overlay.program import Cause, Program
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What attaches to a segment: a VM, or a gateway's leg (``leg_of`` names its holder)."""
+
+    iface_id: str
+    segment: str
+    mac: str
+    addresses: tuple[str, ...] = ()
+    leg_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an interface is: a port of a switch, and the MAC seen there."""
+
+    switch: str
+    port: int
+    mac: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One segment as it is now: its interfaces and their places."""
+
+    segment: Segment
+    places: Mapping[str, Place]
+    interfaces: Mapping[str, Interface]
+
+    @cached_property
+    def switches(self) -> frozenset[str]:
+        """Switches with a port in the segment."""
+        return frozenset(place.switch for place in self.places.values())
+
+    def local(self, switch: str) -> list[tuple[Interface, Place]]:
+        """Interfaces of the segment at one switch, by port."""
+        here = [(self.interfaces[i], place) for i, place in self.places.items() if place.switch == switch]
+        return sorted(here, key=lambda pair: pair[1].port)
+
+
+class Rules:
+    """What one overlay wants of its switches; by default nothing.
+
+    All flows of all fragments of a switch differ in their matches.
+    """
+
+    def switch_flows(self, switch: str) -> tuple[Flow, ...]:
+        """Flows that do not depend on who is where."""
+        return ()
+
+    def segment_flows(self, view: View, switch: str) -> tuple[Flow, ...]:
+        """Flows that depend on which switches and ports are in the segment."""
+        return ()
+
+    def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
+        """Flows at ``switch`` (a switch of the segment) that depend on this interface's place alone."""
+        return ()
+
+    def advertised(self, segment: Segment, interface: Interface) -> tuple[str, ...]:
+        """Prefixes that the underlay routes to the switch of the interface."""
+        return ()
+
+    def packet(self, view: View, asker: Interface, event: PacketIn, seen: frozenset[str]) -> tuple[Effect, ...]:
+        """What to do with a packet from ``asker``; ``seen`` are the interfaces of its segment that ever came up."""
+        return ()
+
+
+@dataclass(frozen=True)
+class State:
+    """``seen``: for every interface that ever came up, its places, the latest last (none: it is gone)."""
+
+    seen: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
+    programs: Mapping[str, Program] = field(default_factory=dict)
+    connected: frozenset[str] = frozenset()
+
+
+def interfaces_of(topology: Topology, gateway_holders: Iterable[str]) -> dict[str, Interface]:
+    """Every interface that may attach to an overlay, by ``iface-id``."""
+    vms = [
+        Interface(vm.name, vm.segment, vm.mac, tuple(a.split("/")[0] for a in (vm.ip, vm.ip6) if a))
+        for vm in topology.vms
+        if vm.segment
+    ]
+    legs = [
+        Interface(leg_id(h, s), f"{s.tenant}/{s.name}", s.gateway_mac, leg_of=h)
+        for h in gateway_holders
+        for s in routed_segments(topology)
+    ]
+    return {interface.iface_id: interface for interface in (*vms, *legs)}
+
+
+def owners_of(topology: Topology, segment: Segment) -> dict[str, responder.Owner]:
+    """Who has which address of a segment, link-local ones included."""
+    key = f"{segment.tenant}/{segment.name}"
+    owners: dict[str, responder.Owner] = {}
+    for vm in topology.vms:
+        if vm.segment == key:
+            addresses = (vm.ip.split("/")[0], vm.ip6.split("/")[0], responder.link_local(vm.mac))
+            owners |= {a: responder.Owner(vm.name, vm.mac) for a in addresses if a}
+    if segment.gateway or segment.gateway6:
+        addresses = (segment.gateway, segment.gateway6, responder.link_local(segment.gateway_mac))
+        owners |= {a: responder.Owner("", segment.gateway_mac, router=True) for a in addresses if a}
+    return owners
+
+
+class SegmentControl:
+    """A :class:`~chimera.overlay.base.ControlPlane` from an overlay's rules."""
+
+    def __init__(self, inventory: Inventory, rules: Rules, gateway_holders: Iterable[str]) -> None:
+        self._topology = inventory.topology
+        self._rules = rules
+        self._interfaces = interfaces_of(inventory.topology, gateway_holders)
+        self._members: dict[str, dict[str, Interface]] = {}
+        for interface in self._interfaces.values():
+            self._members.setdefault(interface.segment, {})[interface.iface_id] = interface
+
+    def initial(self) -> State:
+        """No switch connected, nothing attached, every switch with its static flows."""
+        names = [node.name for node in self._topology.vteps]
+        return State(programs={n: program.revised({}, {("switch", n): self._rules.switch_flows(n)}) for n in names})
+
+    def locations(self, state: State) -> dict[str, str]:
+        """The switch at which each interface is now."""
+        return {iface_id: places[-1].switch for iface_id, places in state.seen.items() if places}
+
+    def step(self, state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
+        """See :class:`~chimera.overlay.base.ControlPlane`. Interfaces and switches that the lab lacks are ignored."""
+        match event:
+            case SwitchUp(switch, held) if switch in state.programs:
+                added, deleted = program.effects(switch, *program.adoption(state.programs[switch], held))
+                return replace(state, connected=state.connected | {switch}), (*added, *deleted)
+            case SwitchDown(switch):
+                return replace(state, connected=state.connected - {switch}), ()
+            case PortUp(switch, iface_id, mac, port) if iface_id in self._interfaces and switch in state.programs:
+                place = Place(switch, port, mac or self._interfaces[iface_id].mac)
+                return self._moved(state, iface_id, (*_elsewhere(state, iface_id, switch), place))
+            case PortDown(switch, iface_id) if iface_id in state.seen:
+                return self._moved(state, iface_id, _elsewhere(state, iface_id, switch))
+            case PacketIn():
+                return self._packet(state, event)
+        return state, ()
+
+    def _view(self, seen: Mapping[str, tuple[Place, ...]], segment: str) -> View:
+        members = self._members[segment]
+        places = {i: seen[i][-1] for i in members if seen.get(i)}
+        return View(self._topology.segment(segment), places, members)
+
+    def _moved(self, state: State, iface_id: str, places: tuple[Place, ...]) -> tuple[State, tuple[Effect, ...]]:
+        """An interface's places changed: revise the programs of the switches of its segment, destination first."""
+        segment = self._interfaces[iface_id].segment
+        seen = {**state.seen, iface_id: places}
+        old, new = self._view(state.seen, segment), self._view(seen, segment)
+        if old == new:
+            return replace(state, seen=seen), ()
+        programs = dict(state.programs)
+        additions: list[Effect] = []
+        deletions: list[Effect] = []
+        for switch in _urgency(old, new, iface_id):
+            fragments = self._revision(old, new, switch, iface_id)
+            programs[switch] = program.revised(state.programs[switch], fragments)
+            if switch in state.connected:
+                change = program.change(state.programs[switch], programs[switch], fragments)
+                added, deleted = program.effects(switch, *change)
+                additions += added
+                deletions += deleted
+        routes = self._routes(old, new, iface_id)
+        return replace(state, seen=seen, programs=programs), (*additions, *routes, *deletions)
+
+    def _revision(self, old: View, new: View, switch: str, iface_id: str) -> dict[Cause, tuple[Flow, ...]]:
+        """The fragments of ``switch`` that may differ after the interface moved."""
+        joined_or_left = (switch in old.switches) != (switch in new.switches)
+        touched = {view.places[iface_id].switch for view in (old, new) if iface_id in view.places}
+        fragments: dict[Cause, tuple[Flow, ...]] = {}
+        for each in new.interfaces if joined_or_left else (iface_id,):
+            fragments["interface", each] = self._interface_fragment(new, switch, each)
+        if switch in touched or old.switches != new.switches:
+            here = switch in new.switches
+            key = f"{new.segment.tenant}/{new.segment.name}"
+            fragments["segment", key] = self._rules.segment_flows(new, switch) if here else ()
+        return fragments
+
+    def _interface_fragment(self, view: View, switch: str, iface_id: str) -> tuple[Flow, ...]:
+        if switch not in view.switches or iface_id not in view.places:
+            return ()
+        return self._rules.interface_flows(view.segment, switch, view.interfaces[iface_id], view.places[iface_id])
+
+    def _routes(self, old: View, new: View, iface_id: str) -> list[Effect]:
+        prefixes = self._rules.advertised(new.segment, new.interfaces[iface_id])
+        before, after = (view.places.get(iface_id) for view in (old, new))
+        if after is None:
+            return [WithdrawHost(prefix) for prefix in prefixes]
+        if before is not None and before.switch == after.switch:
+            return []
+        return [AdvertiseHost(prefix, after.switch) for prefix in prefixes]
+
+    def _packet(self, state: State, event: PacketIn) -> tuple[State, tuple[Effect, ...]]:
+        """A packet to the controller; an announcement from a known place makes that place the latest."""
+        asker, place = self._at(state, event.switch, event.in_port)
+        if asker is None or place is None or len(event.data) < 14:
+            return state, ()
+        if responder.is_announcement(event.data):
+            return self._moved(state, asker.iface_id, (*_elsewhere(state, asker.iface_id, place.switch), place))
+        view = self._view(state.seen, asker.segment)
+        seen = frozenset(self._members[asker.segment].keys() & state.seen.keys())
+        return state, self._rules.packet(view, asker, event, seen)
+
+    def _at(self, state: State, switch: str, port: int) -> tuple[Interface | None, Place | None]:
+        for iface_id, places in state.seen.items():
+            for place in places:
+                if (place.switch, place.port) == (switch, port):
+                    return self._interfaces[iface_id], place
+        return None, None
+
+
+def _elsewhere(state: State, iface_id: str, switch: str) -> tuple[Place, ...]:
+    return tuple(place for place in state.seen.get(iface_id, ()) if place.switch != switch)
+
+
+def _urgency(old: View, new: View, iface_id: str) -> list[str]:
+    """The switches of the segment, in the order that keeps a move's outage short.
+
+    The destination must accept the interface's frames first; then the source, whose neighbours are the nearest senders.
+    """
+    ends = [view.places[iface_id].switch for view in (new, old) if iface_id in view.places]
+    rest = sorted((old.switches | new.switches) - set(ends))
+    return list(dict.fromkeys([*ends, *rest]))

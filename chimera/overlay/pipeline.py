@@ -1,0 +1,65 @@
+"""OpenFlow building blocks that overlays with tunnels share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chimera.model.flow import CONTROLLER, Action, Flow, Goto, Output, SetField
+from chimera.overlay.control import Place
+from chimera.overlay.ports import TUNNEL
+from chimera.overlay.responder import ARP, ICMPV6, IPV6, NS, RARP
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+GROUP = ("01:00:00:00:00:00", "01:00:00:00:00:00")  # the group bit: broadcast and multicast
+IPV6_MULTICAST = ("33:33:00:00:00:00", "ff:ff:00:00:00:00")  # RFC 2464 section 7
+
+CLASSIFY = 0  # which port, whose frame, which segment
+SPECIAL, GUARD, MISS = 200, 100, 0  # priorities
+UNSOLICITED = 136
+
+
+def classified(vni: int, place: Place, *then: Action) -> Flow:
+    """Port security: what the interface's own MAC sends is its segment's, everything else is nobody's."""
+    match = (("in_port", place.port), ("eth_src", place.mac))
+    return Flow(CLASSIFY, GUARD, match, (SetField("tunnel_id", vni), *then))
+
+
+def drop(table: int) -> Flow:
+    """The table's miss, spelled out."""
+    return Flow(table, MISS, (), ())
+
+
+def from_tunnel(table: int, *first: Action) -> Flow:
+    """Frames that arrive through the tunnel are looked up in a table of their own."""
+    return Flow(CLASSIFY, GUARD, (("in_port", TUNNEL),), (*first, Goto(table)))
+
+
+def tunnelled(vteps: Iterable[str]) -> tuple[Action, ...]:
+    """A copy to each remote VTEP: head-end replication (RFC 7348 section 4.2 leaves it to multicast otherwise)."""
+    return tuple(action for vtep in vteps for action in (SetField("tun_ipv4_dst", vtep), Output(TUNNEL)))
+
+
+def resolution_to_controller(table: int) -> tuple[Flow, ...]:
+    """Address questions to everybody, and announcements, go to the controller instead of everybody."""
+    to_controller = (Output(CONTROLLER),)
+    ipv6_multicast = (("eth_dst", IPV6_MULTICAST), ("eth_type", IPV6), ("ip_proto", ICMPV6))
+    return (
+        Flow(table, SPECIAL, (("eth_dst", BROADCAST), ("eth_type", ARP)), to_controller),
+        Flow(table, SPECIAL, (("eth_type", RARP),), to_controller),
+        Flow(table, SPECIAL, (*ipv6_multicast, ("icmpv6_type", NS)), to_controller),
+        Flow(table, SPECIAL, (*ipv6_multicast, ("icmpv6_type", UNSOLICITED)), to_controller),
+    )
+
+
+def questions_to_controller(place: Place) -> tuple[Flow, ...]:
+    """All address questions of one port, those to a single neighbour included."""
+    port = ("in_port", place.port)
+    return (
+        Flow(CLASSIFY, SPECIAL, (port, ("eth_type", ARP), ("arp_op", 1)), (Output(CONTROLLER),)),
+        Flow(
+            CLASSIFY,
+            SPECIAL,
+            (port, ("eth_type", IPV6), ("ip_proto", ICMPV6), ("icmpv6_type", NS)),
+            (Output(CONTROLLER),),
+        ),
+    )

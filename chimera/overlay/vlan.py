@@ -1,0 +1,52 @@
+"""VLANs stretched over the WAN: the baseline before overlays.
+
+Access ports of ``br-int`` carry the segment's VLAN (IEEE 802.1Q), a patch to ``br-phy`` is the trunk, and every bridge
+learns on its own (IEEE 802.1D section 7.8): the application only tells ``br-int`` to behave like a switch.
+"""
+
+from __future__ import annotations
+
+from chimera.model.control import Inventory
+from chimera.model.flow import NORMAL, Flow, Output
+from chimera.model.ports import PortSpec
+from chimera.model.topology import Segment
+from chimera.model.underlay import Forwarding
+from chimera.overlay import ports
+from chimera.overlay.base import Options, Overlay, central_gateway
+from chimera.overlay.control import Rules, SegmentControl
+
+
+class VlanRules(Rules):
+    """One flow for everything; port tags make the segments."""
+
+    def switch_flows(self, switch: str) -> tuple[Flow, ...]:
+        """Switch as IEEE 802.1Q bridges do."""
+        return (Flow(0, 0, (), (Output(NORMAL),)),)
+
+
+def _core(inventory: Inventory) -> SegmentControl:
+    holders = central_gateway(inventory.topology, inventory.options)
+    return SegmentControl(inventory, VlanRules(), holders)
+
+
+def _bridged(options: Options) -> Forwarding:
+    return Forwarding.BRIDGED
+
+
+def _trunk(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
+    return ports.patch_ports()
+
+
+def _vlan_of(segment: Segment) -> int:
+    return segment.vlan
+
+
+OVERLAY = Overlay(
+    name="vlan",
+    summary="VLANs stretched over the WAN, learning switches: the baseline before overlays",
+    application="controllers.vlan",
+    forwarding=_bridged,
+    core=_core,
+    ports=_trunk,
+    tag=_vlan_of,
+)
