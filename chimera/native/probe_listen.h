@@ -229,9 +229,7 @@ static inline int probe_listen(struct listener *listeners, int count, const char
         if (ppoll(watched, (nfds_t)count, NULL, &mask) > 0)
             for (int i = 0; i < count; i++)
                 if (watched[i].revents) {
-                    int ignored; /* an interface that went down leaves an error behind; it may come back */
-                    socklen_t size = sizeof ignored;
-                    getsockopt(watched[i].fd, SOL_SOCKET, SO_ERROR, &ignored, &size);
+                    clear_error(watched[i].fd);
                     drain(&listeners[i].ring, hear, &listeners[i]);
                 }
         if (snapshot_asked) {

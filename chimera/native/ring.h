@@ -126,6 +126,13 @@ static inline void drain(struct ring *r, frame_handler handle, void *context) {
     }
 }
 
+/* Takes away the error that an interface going down leaves behind; the interface may come back. */
+static inline void clear_error(int fd) {
+    int ignored;
+    socklen_t size = sizeof ignored;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &ignored, &size);
+}
+
 /* Frames the kernel could not put into the ring since it was opened. */
 static inline uint64_t ring_dropped(struct ring *r) {
     struct tpacket_stats_v3 statistics; /* reading them resets them */
