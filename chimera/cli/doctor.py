@@ -1,0 +1,64 @@
+"""``lab doctor``: what this machine can do, what follows from each gap, and the command that mends it."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from chimera.model.codec import to_json
+from chimera.model.errors import MachineError
+from chimera.net.machine import Capability, missing, survey
+
+_STATE = {True: ("yes", "green"), False: ("no", "yellow"), None: ("untried", "yellow")}
+
+
+@click.command(short_help="What this machine can do, and how to mend what it cannot.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on stdout.")
+def doctor(as_json: bool) -> None:
+    """Try what a lab needs of this machine, and say what follows from each gap and what mends it.
+
+    Exit status 3 where a lab could not run.
+
+    Example: sudo lab doctor
+    """
+    capabilities = survey()
+    lacking = missing(capabilities)
+    if as_json:
+        findings = {"can_run": not lacking, "capabilities": capabilities}
+        click.echo(to_json(findings, indent=2))
+    else:
+        _show(capabilities, Console(soft_wrap=True, highlight=False))
+    if lacking:
+        raise SystemExit(MachineError.exit_status)
+    if not as_json:
+        click.echo("A lab can run here.")
+
+
+def _show(capabilities: list[Capability], console: Console) -> None:
+    console.print(_table(capabilities))
+    for gap in (c for c in capabilities if c.present is False):
+        console.print(f"[bold]{gap.name}[/bold]: {gap.consequence}")
+        console.print(f"    mend it with: {gap.remedy}", markup=False)
+    untried = [c for c in capabilities if c.present is None]
+    if untried:
+        console.print(f"not tried: {', '.join(c.name for c in untried)}")
+        console.print(f"    try them with: {untried[0].remedy}", markup=False)
+    lacking = missing(capabilities)
+    if lacking:
+        console.print(f"A lab cannot run here: {', '.join(c.name for c in lacking)} missing.", style="red")
+
+
+def _table(capabilities: list[Capability]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("what", "there", "is", "detail"):
+        table.add_column(heading, overflow="fold")
+    for item in capabilities:
+        word, colour = _STATE[item.present]
+        if item.required and not item.present:
+            colour = "red"
+        table.add_row(
+            item.name, f"[{colour}]{word}[/{colour}]", "required" if item.required else "optional", escape(item.detail)
+        )
+    return table
