@@ -7,8 +7,8 @@
  * receiver's kernel stamp minus the clock read before the send. All links are probed at once with small
  * frames at a fixed rate: delay, jitter (standard deviation of delay) and loss. Then bursts of big frames, sent
  * as fast as the sender can, give the bandwidth from the pace at which they arrive (least squares over
- * arrival times, first third left out because a token bucket starts full). Bursts of fast links take turns, so that
- * they do not measure each other.
+ * arrival times, first third left out because a token bucket starts full; the median of five bursts). Bursts of fast
+ * links take turns, so that they do not measure each other.
  *
  * The frames have the local experimental EtherType 0x88B5 (IEEE 802) and go to 01:80:C2:00:00:0E, which
  * a bridge never forwards (IEEE 802.1Q, 8.6.3; Open vSwitch and Linux hold to it): they stay on their link even
@@ -30,11 +30,13 @@
 #define BIG_BYTES 1514
 #define FRAMES_MAX 100000
 #define TRIAL_BURST 20
-#define BURST_NS (150 * NS_PER_MS)  /* a slow link's burst is cut short to take about this long */
-#define TOGETHER_MBPS 400.0         /* bursts run together while their links' rates add up to this */
+#define BURST_NS (30 * NS_PER_MS)     /* a slow link's burst is cut short to take about this long */
+#define TOGETHER_MBPS 400.0           /* bursts run together while their links' rates add up to this */
 #define PATIENCE_NS (600 * NS_PER_MS) /* for a first frame */
 
-enum phase { STEADY, TRIAL, BURST, PHASES };
+#define ROUNDS 5 /* odd: the median of the rounds stands, so that a stall of the machine does not */
+
+enum phase { STEADY, TRIAL, BURST, PHASES = BURST + ROUNDS };
 
 struct payload {
     struct ether_header ethernet;
@@ -54,13 +56,15 @@ struct flow {
     struct end *from, *to;
     uint32_t number, sent[PHASES], received[PHASES];
     double *delays_ms;   /* of STEADY */
-    double *arrivals_ns; /* of BURST, or TRIAL before it */
-    double send_ns;      /* how long sending the burst took */
-    double mbps;         /* 0: not measured */
-    bool limited_by_sender;
+    double *arrivals_ns; /* of the phase at hand, TRIAL or later */
+    double send_ns;      /* how long sending that phase's burst took */
+    double mbps;         /* of that phase; in the end the median over the rounds; 0: not measured */
+    double rounds_mbps[ROUNDS];
+    uint32_t rounds_limited; /* rounds in which the sender was not faster than the link */
 };
 
 static uint64_t epoch_ns;
+static enum phase current;
 static struct flow *flows;
 static uint32_t flow_count, frames = 200, burst = 300, interval_us = 500;
 
@@ -125,8 +129,8 @@ static void send_frame(struct flow *f, enum phase phase, uint32_t length) {
 }
 
 static void take(const struct payload *p, uint64_t stamp) {
-    if (p->run != (uint32_t)getpid() || p->flow >= flow_count || p->phase >= PHASES)
-        return;
+    if (p->run != (uint32_t)getpid() || p->flow >= flow_count || p->phase != current)
+        return; /* a straggler of an earlier phase counts as lost there */
     struct flow *f = &flows[p->flow];
     uint32_t index = f->received[p->phase];
     if (index >= f->sent[p->phase])
@@ -241,25 +245,30 @@ static double arrival_mbps(const struct flow *f, enum phase phase) {
     return ns_per_frame > 0 ? f->from->big_bytes * 8e3 / ns_per_frame : 0;
 }
 
-static uint32_t burst_size(const struct flow *f) {
+static uint32_t burst_size(const struct flow *f, enum phase phase) {
     double fits = f->mbps * (double)BURST_NS / 8e3 / f->from->big_bytes;
-    if (f->mbps <= 0 || fits > burst)
-        return burst;
-    return fits < TRIAL_BURST ? TRIAL_BURST : (uint32_t)fits;
+    if (phase == TRIAL || fits < TRIAL_BURST)
+        return TRIAL_BURST;
+    return fits > burst ? burst : (uint32_t)fits;
 }
 
 static void judge_burst(struct flow *f, enum phase phase) {
+    double mbps = arrival_mbps(f, phase);
     double sender_mbps = f->sent[phase] * f->from->big_bytes * 8e3 / f->send_ns;
-    f->mbps = arrival_mbps(f, phase);
-    f->limited_by_sender = f->mbps > sender_mbps / 1.3;
+    if (phase == TRIAL)
+        f->mbps = mbps;
+    else
+        f->rounds_mbps[phase - BURST] = mbps;
+    f->rounds_limited += phase != TRIAL && mbps > sender_mbps / 1.3;
 }
 
 /* Sends the bursts of `count` flows one after the other and waits for all their frames. */
 static void run_bursts(struct flow *some, uint32_t count, enum phase phase) {
+    current = phase;
     for (uint32_t i = 0; i < count; i++) {
         if (!some[i].received[STEADY])
             continue; /* nothing passes this way */
-        uint32_t size = phase == TRIAL ? TRIAL_BURST : burst_size(&some[i]);
+        uint32_t size = burst_size(&some[i], phase);
         uint64_t begin = monotonic_ns();
         while (some[i].sent[phase] < size)
             send_frame(&some[i], phase, some[i].from->big_bytes);
@@ -271,14 +280,25 @@ static void run_bursts(struct flow *some, uint32_t count, enum phase phase) {
             judge_burst(&some[i], phase);
 }
 
+/* The longest run of flows from `first` on whose bursts can go at the same time. */
+static uint32_t together(uint32_t first) {
+    double sum = flows[first].mbps;
+    uint32_t count = 1;
+    while (first + count < flow_count && (sum += flows[first + count].mbps) <= TOGETHER_MBPS)
+        count++;
+    return count;
+}
+
 static void measure_bandwidth(void) {
     run_bursts(flows, flow_count, TRIAL);
     for (uint32_t first = 0, count; first < flow_count; first += count) {
-        double sum = flows[first].mbps;
-        for (count = 1; first + count < flow_count; count++)
-            if ((sum += flows[first + count].mbps) > TOGETHER_MBPS)
-                break;
-        run_bursts(&flows[first], count, BURST);
+        count = together(first);
+        for (uint32_t round = 0; round < ROUNDS; round++)
+            run_bursts(&flows[first], count, BURST + round);
+    }
+    for (uint32_t i = 0; i < flow_count; i++) {
+        qsort(flows[i].rounds_mbps, ROUNDS, sizeof(double), ascending);
+        flows[i].mbps = flows[i].rounds_mbps[ROUNDS / 2];
     }
 }
 
@@ -287,7 +307,7 @@ static void measure_bandwidth(void) {
 static void print_delays(struct flow *f) {
     uint32_t count = f->received[STEADY];
     if (!count) {
-        fputs("\"delay_ms\": null, \"delay_min_ms\": null, \"delay_p99_ms\": null, \"jitter_ms\": null", stdout);
+        fputs("\"delay_ms\": null, \"jitter_ms\": null", stdout);
         return;
     }
     double mean = 0, squares = 0;
@@ -299,9 +319,11 @@ static void print_delays(struct flow *f) {
     double deviation = squares; /* Newton: a square root without libm, so that `cc NAME.c` stays the whole build */
     for (int i = 0; i < 60 && deviation > 0; i++)
         deviation = (deviation + squares / deviation) / 2;
-    printf("\"delay_ms\": %.4f, \"delay_median_ms\": %.4f, \"delay_min_ms\": %.4f, \"delay_p99_ms\": %.4f, "
-           "\"jitter_ms\": %.4f",
-           mean, f->delays_ms[count / 2], f->delays_ms[0], f->delays_ms[(uint32_t)((count - 1) * 0.99)], deviation);
+    printf("\"delay_ms\": %.4f, \"jitter_ms\": %.4f, \"delay_min_ms\": %.4f, \"delay_max_ms\": %.4f", mean, deviation,
+           f->delays_ms[0], f->delays_ms[count - 1]);
+    static const int percentiles[] = {5, 50, 95, 99};
+    for (int i = 0; i < 4; i++)
+        printf(", \"delay_p%d_ms\": %.4f", percentiles[i], f->delays_ms[(count - 1) * percentiles[i] / 100]);
 }
 
 static void print_flow(const char *name, struct flow *f) {
@@ -312,7 +334,7 @@ static void print_flow(const char *name, struct flow *f) {
         printf(", \"bandwidth_mbps\": %.2f", f->mbps);
     else
         fputs(", \"bandwidth_mbps\": null", stdout);
-    printf(", \"limited_by_sender\": %s}", f->limited_by_sender ? "true" : "false");
+    printf(", \"limited_by_sender\": %s}", f->rounds_limited > ROUNDS / 2 ? "true" : "false");
 }
 
 static void print_results(void) {
