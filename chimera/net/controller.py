@@ -1,0 +1,133 @@
+"""The lab's controller process: started, watched and, for experiments, killed and started again.
+
+It runs ``python -m controllers`` in the sandbox's own namespace and reports over a unix socket, one JSON
+object a line: ``listening``, ``synced``, ``advertise``/``withdraw`` of hosts, and the control messages it
+sent and received.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chimera.model.codec import to_json
+from chimera.model.control import Inventory
+from chimera.model.errors import DeadlineError, SessionError
+from chimera.net import netns
+
+FOLDER = Path("/run/lab")
+API = str(FOLDER / "controller.sock")
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A control message as the controller counted it: seconds since the epoch, type, switch, bytes."""
+
+    t: float
+    type: str
+    node: str
+    bytes: int
+
+
+@dataclass
+class Controller:
+    """One controller process per lab.
+
+    ``on_route`` is called with (verb, prefix, switch) when the control plane asks for a host route.
+    """
+
+    inventory: Inventory
+    on_route: Callable[[str, str, str], None] = lambda verb, prefix, switch: None
+    messages: list[Message] = field(default_factory=list)
+    _process: subprocess.Popen[bytes] | None = None
+    _seen: dict[str, int] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _stream: socket.socket | None = None
+    _log_names: int = 0
+
+    def __post_init__(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(API)
+        self._listener.listen()
+        (FOLDER / "inventory.json").write_bytes(to_json(self.inventory))
+
+    def start(self) -> None:
+        """Start the process; it imports and listens while the network is built."""
+        self._seen.clear()
+        log = open(FOLDER / f"controller-{self._log_names}.log", "wb")  # noqa: SIM115 - the child's, closed below
+        self._log_names += 1
+        argv = [sys.executable, "-m", "controllers", "--inventory", str(FOLDER / "inventory.json")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")])}
+        self._process = netns.start("", argv, stdout=log, stderr=log, env=environment)
+        log.close()
+        threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="controller").start()
+
+    def stop(self, *, kill: bool = True) -> None:
+        """End the process, by default without a chance to say goodbye."""
+        if self._process is None:
+            raise SessionError("the controller is not running")
+        self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        self._process.wait()
+        self._process = None
+
+    @property
+    def running(self) -> bool:
+        """True while the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self, event: str, *, count: int = 1, timeout_s: float = 30) -> None:
+        """Return when the controller has reported ``event`` at least ``count`` times since it started.
+
+        Raises:
+            SessionError: it ended instead; its last words are in the text.
+            DeadlineError: the report did not come.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while self._seen.get(event, 0) < count:
+                left = deadline - time.monotonic()
+                if not self.running:
+                    raise SessionError(f"the controller ended before it was {event}:\n{self.last_words()}")
+                if left <= 0:
+                    raise DeadlineError(f"the controller was not {event} within {timeout_s:g} s:\n{self.last_words()}")
+                self._changed.wait(min(left, 0.5))
+
+    def last_words(self, lines: int = 12) -> str:
+        """The end of the controller's log."""
+        path = FOLDER / f"controller-{self._log_names - 1}.log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Read reports until the stream ends."""
+        self._listener.settimeout(30)
+        try:
+            stream, _ = self._listener.accept()
+        except OSError:
+            return
+        with stream, stream.makefile("r") as lines:
+            for line in lines:
+                self._hear(json.loads(line))
+        process.poll()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _hear(self, report: dict[str, Any]) -> None:
+        event = report.get("event", "")
+        if event == "control":
+            self.messages += [Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"]]
+        elif event in ("advertise", "withdraw"):
+            self.on_route(event, report["prefix"], report.get("switch", ""))
+        with self._changed:
+            self._seen[event] = self._seen.get(event, 0) + 1
+            self._changed.notify_all()

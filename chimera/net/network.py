@@ -1,0 +1,401 @@
+"""A topology as a running network: namespaces, links, switches and addresses, and what can be done to them.
+
+:meth:`Network.up` is the order of things. What differs between overlays (ports, gateways, forwarding of the
+underlay) comes in as data: :class:`Wiring` and :class:`~chimera.model.underlay.Underlay`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from chimera.model.errors import InputError, SessionError, did_you_mean
+from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
+from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Segment, Topology
+from chimera.model.underlay import Forwarding, Underlay
+from chimera.net import cables, guests, kernel, netns, plan, sysctl
+from chimera.net.mn import LabIntf, LabLink, LabNet
+from chimera.net.ovs import OpenVSwitch
+from chimera.net.routing import Routes
+from chimera.net.tools import has_netem
+from chimera.wire import ovsdb
+
+MANAGEMENT_BRIDGE = "mgmt"
+_PARALLEL = 8  # daemons that start at once; more only queue for the CPU
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What an overlay wants on the switches.
+
+    ``ports`` are a VTEP's ports beyond its VMs', ``legs`` its gateway legs with their segments,
+    ``vm_ports`` the port a VM gets wherever it is, ``datapath_ids`` those of each ``br-int``.
+    """
+
+    ports: Mapping[str, tuple[PortSpec, ...]]
+    legs: Mapping[str, tuple[tuple[PortSpec, Segment], ...]]
+    vm_ports: Mapping[str, PortSpec]
+    datapath_ids: Mapping[str, int]
+    segments_at: str | None = None  # the node that routes for whole external segments
+
+
+@dataclass
+class Network:
+    """The network of one lab, in the sandbox this process is the first of."""
+
+    topology: Topology
+    underlay: Underlay
+    wiring: Wiring
+    controller: str  # OpenFlow target of every br-int
+    progress: Callable[[str], None] = lambda text: None
+    routes: Routes = field(default_factory=Routes)
+    location: dict[str, str] = field(default_factory=dict)  # VM -> hypervisor
+    stopped: set[str] = field(default_factory=set)  # nodes that are powered off
+    _hosts: dict[str, str] = field(default_factory=dict)  # advertised prefix -> hypervisor
+
+    def __post_init__(self) -> None:
+        topology = self.topology
+        self.location = {vm.name: vm.hypervisor for vm in topology.vms}
+        self._bridged = plan.bridged_links(topology, self.underlay.forwarding)
+        self._macs = plan.link_macs(topology)
+        self.switches = {node.name: OpenVSwitch(node.name) for node in self._switching()}
+        self.cables: dict[str, cables.Cable] = {}
+
+    # -- up --------------------------------------------------------------------------------------
+
+    def up(self, measure_links: Callable[[Network], None] = lambda network: None) -> None:
+        """Build everything; when it returns, the switches are there and know their controller's address."""
+        self._make_namespaces()
+        self._make_links()
+        measure_links(self)
+        self.progress(f"starting {len(self.switches)} Open vSwitches")
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for _ in pool.map(self._start_switch, list(self.switches)):
+                pass
+            for _ in pool.map(self._configure, [*self.topology.nodes, *self.topology.endpoints]):
+                pass
+        self.routes.replace("plan", self.underlay.routes)
+        self._wait_spanning_tree()
+
+    def connect_controller(self) -> None:
+        """Point every ``br-int`` at the controller, which listens by now."""
+        for node in self.topology.vteps:
+            self.switches[node.name].db.apply(*ovsdb.set_controller(INTEGRATION, [self.controller]), wait=False)
+
+    def _make_namespaces(self) -> None:
+        sysctl.set_here(sysctl.ROUTER)
+        names = [item.name for item in (*self.topology.nodes, *self.topology.endpoints)]
+        self.progress(f"making {len(names)} nodes and {len(self.topology.links) + len(self.topology.vms)} links")
+        netns.ip_batch("", (f"netns add {name}" for name in names))
+        for node in self.topology.nodes:
+            sysctl.write(node.name, sysctl.ROUTER)
+        for endpoint in self.topology.endpoints:
+            sysctl.write(endpoint.name, sysctl.GUEST_WITH_IPV6 if endpoint.ip6 else sysctl.GUEST_WITHOUT_IPV6)
+
+    def _make_links(self) -> None:
+        impaired = any(link.impaired for link in self.topology.links)
+        netem = impaired and has_netem()
+        self.cables = cables.make(self.topology.links, self.underlay.mtu, self._macs, netem=netem)
+        batch = [line for cable in self.cables.values() for line in cable.lines()]
+        batch += [guests.link_line(vm, self.topology.vm_mtu) for vm in self.topology.vms]
+        batch += [f"link add {MANAGEMENT_BRIDGE} type bridge", f"link set {MANAGEMENT_BRIDGE} up", "link set lo up"]
+        batch += [f"addr add {self.management_address(None)}/16 dev {MANAGEMENT_BRIDGE}"]
+        for number, node in enumerate(self.topology.vteps, start=1):
+            batch.append(f"link add name m{number} master mgmt type veth peer name mgmt netns {node.name}")
+            batch.append(f"link set m{number} up")
+        netns.ip_batch("", batch)
+        for cable in self.cables.values():
+            cable.start()
+        ups: dict[str, list[str]] = defaultdict(list)
+        for link in self.topology.links:
+            for port in link.ends():
+                ups[port.node].append(f"link set {port.interface} up")
+        for node_name, lines in ups.items():
+            netns.ip_batch(node_name, lines)
+
+    def management_address(self, node: Node | None) -> str:
+        """Out-of-band address of a VTEP, or of the controller."""
+        index = 1 if node is None else 2 + self.topology.vteps.index(node)
+        return str(plan.MANAGEMENT.network_address + index)
+
+    # -- switches --------------------------------------------------------------------------------
+
+    def _switching(self) -> Iterator[Node]:
+        """Nodes that run Open vSwitch: every VTEP, and physical switches where the underlay is bridged."""
+        yield from self.topology.vteps
+        for node in self.topology.of_kind(Kind.SWITCH, Kind.ROUTER):
+            if any(link.name in self._bridged for link in self.topology.links_of(node.name)):
+                yield node
+
+    def _start_switch(self, name: str) -> None:
+        node = self.topology.node(name)
+        is_vtep = node.kind in (Kind.HYPERVISOR, Kind.GATEWAY)
+        operations = self._vtep_bridges(node) if is_vtep else self._physical_bridge(node)
+        self.switches[name].start(operations)
+
+    def _vtep_bridges(self, node: Node) -> list[ovsdb.Operation]:
+        """``br-int`` for the tenants, ``br-phy`` for the uplink and the tunnel address."""
+        ports = [*self.wiring.ports[node.name], *(leg for leg, _ in self.wiring.legs.get(node.name, ()))]
+        ports += [self.wiring.vm_ports[vm] for vm, at in self.location.items() if at == node.name]
+        uplinks = [PortSpec(port.interface, PHYSICAL) for port in self._ends_at(node.name)]
+        return [
+            *ovsdb.add_bridge(
+                INTEGRATION, fail_mode="secure", datapath_id=self.wiring.datapath_ids[node.name],
+                ports=[p for p in ports if p.bridge == INTEGRATION],
+            ),
+            *ovsdb.add_bridge(
+                PHYSICAL, hwaddr=self.underlay.vtep_mac[node.name],
+                ports=[*uplinks, *(p for p in ports if p.bridge == PHYSICAL)],
+            ),
+        ]  # fmt: skip
+
+    def _physical_bridge(self, node: Node) -> list[ovsdb.Operation]:
+        """A learning switch; with a spanning tree where the stretched layer 2 has a loop."""
+        ports = []
+        for link in self.topology.links_of(node.name):
+            if link.name in self._bridged:
+                port, peer = link.ends() if link.a.node == node.name else link.ends()[::-1]
+                ports.append(PortSpec(port.interface, PHYSICAL, tag=self._access_vlan(peer)))
+        operations = ovsdb.add_bridge(PHYSICAL, ports=ports, hwaddr=plan.switch_mac(self.topology, node.name))
+        if self._has_loop:
+            operations.append(ovsdb.update("Bridge", ovsdb.by_name(PHYSICAL), {"rstp_enable": True}))
+        return operations
+
+    def _access_vlan(self, peer: Port) -> int:
+        item = self.topology.by_name[peer.node]
+        if isinstance(item, Endpoint) and item.segment:
+            return self.topology.segment_of(item).vlan
+        return 0
+
+    def _ends_at(self, name: str) -> Iterator[Port]:
+        for link in self.topology.links_of(name):
+            yield link.a if link.a.node == name else link.b
+
+    @cached_property
+    def _switch_links(self) -> list[Link]:
+        kinds = (Kind.SWITCH, Kind.ROUTER)
+        by_name = self.topology.by_name
+        return [
+            link for link in self.topology.links
+            if link.name in self._bridged and all(by_name[p.node].kind in kinds for p in link.ends())
+        ]  # fmt: skip
+
+    @cached_property
+    def _has_loop(self) -> bool:
+        """True where the switches of the stretched layer 2 are joined by more links than a tree has."""
+        parent: dict[str, str] = {}
+
+        def root(name: str) -> str:
+            while parent.get(name, name) != name:
+                name = parent[name]
+            return name
+
+        for link in self._switch_links:
+            a, b = root(link.a.node), root(link.b.node)
+            if a == b:
+                return True
+            parent[a] = b
+        return False
+
+    def _wait_spanning_tree(self) -> None:
+        if not self._has_loop:
+            return
+        self.progress("waiting for the spanning tree")
+        ports = defaultdict(list)
+        for link in self._switch_links:
+            for port in link.ends():
+                ports[port.node].append(port.interface)
+        for name, interfaces in ports.items():
+            self.switches[name].wait_ports_forward(interfaces)
+
+    # -- addresses -------------------------------------------------------------------------------
+
+    def _configure(self, item: Node | Endpoint) -> None:
+        if isinstance(item, Endpoint):
+            segment = self.topology.segment_of(item) if item.segment else None
+            lines = guests.address_lines(item, segment) if segment else self._address_lines(item.name)
+            netns.ip_batch(item.name, ["link set lo up", *lines])
+            if segment:
+                with kernel.inside(netns.path(item.name)):
+                    kernel.checksum_in_software("eth0")
+            return
+        netns.ip_batch(item.name, self._node_lines(item))
+        if item.name in self.underlay.vtep:
+            self._resolve_neighbours(item.name)
+
+    def _node_lines(self, node: Node) -> list[str]:
+        lines = ["link set lo up"]
+        if node.name in self.underlay.vtep:
+            lines += [f"link set {MANAGEMENT_BRIDGE} up", f"addr add {self.management_address(node)}/16 dev mgmt"]
+        lines += self._address_lines(node.name)
+        for leg, segment in self.wiring.legs.get(node.name, ()):
+            lines += guests.leg_lines(leg.name, segment, self._tenants.index(segment.tenant) + 1)
+        return lines
+
+    @cached_property
+    def _tenants(self) -> list[str]:
+        return list(dict.fromkeys(s.tenant for s in self.topology.segments))
+
+    def _address_lines(self, name: str) -> Iterator[str]:
+        for address in self.underlay.addresses:
+            if address.node == name:
+                yield f"link set {address.interface} up"
+                yield f"addr add {address.address} dev {address.interface}"
+
+    def _resolve_neighbours(self, name: str) -> None:
+        """Tell Open vSwitch the MACs its tunnels need: it drops a frame whose next hop it must ask for (facts.md)."""
+        for address, mac in plan.neighbours(self.topology, self.underlay, name).items():
+            self.switches[name].appctl("tnl/neigh/set", PHYSICAL, address, mac)
+
+    # -- links and nodes while the lab runs ------------------------------------------------------
+
+    def cable(self, name: str) -> cables.Cable:
+        """The link of that name.
+
+        Raises:
+            InputError: there is none, with those there are.
+        """
+        if name not in self.cables:
+            listed = ", ".join(self.cables)
+            raise InputError(f"no link '{name}'\n    allowed: {listed}\n    fix: {did_you_mean(name, self.cables) or listed}")
+        return self.cables[name]
+
+    def set_link(self, name: str, up: bool) -> None:
+        """Cut or restore a link; the underlay's routes follow, as after a routing protocol converged."""
+        self.cable(name).set_up(up)
+        self._replan()
+
+    def _replan(self) -> None:
+        forwarding, wiring = self.underlay.forwarding, self.wiring
+        cut = self._cut()
+        fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, down=cut)
+        self.routes.replace("plan", fresh.routes)
+        for prefix, switch in list(self._hosts.items()):
+            self.advertise(prefix, switch)
+
+    def _cut(self) -> frozenset[str]:
+        off = {link.name for name in self.stopped for link in self.topology.links_of(name)}
+        return frozenset(off | {name for name, cable in self.cables.items() if not cable.up})
+
+    def advertise(self, prefix: str, switch: str) -> None:
+        """Have the underlay route a VM's address to a hypervisor."""
+        self._hosts[prefix] = switch
+        towards = plan.host_routes(self.topology, self.underlay.forwarding, prefix, switch, self._cut())
+        self.routes.replace(prefix, towards)
+
+    def withdraw(self, prefix: str) -> None:
+        """End :meth:`advertise`."""
+        self._hosts.pop(prefix, None)
+        self.routes.replace(prefix, ())
+
+    def stop_node(self, name: str) -> None:
+        """Power off a hypervisor or gateway: its switch ends, its VMs stand still.
+
+        Raises:
+            SessionError: it is off already, or is no such node.
+        """
+        if name not in self.underlay.vtep or name in self.stopped:
+            raise SessionError(f"{name} is {'already stopped' if name in self.stopped else 'no hypervisor or gateway'}")
+        self.stopped.add(name)
+        self.switches[name].stop()
+        for port in self._ends_at(name):
+            netns.run(name, ["ip", "link", "set", port.interface, "down"])
+        for vm in self.vms_at(name):
+            guests.freeze(vm)
+        self.routes.forget(name)
+        self._replan()
+
+    def start_node(self, name: str) -> None:
+        """Power a hypervisor or gateway on again; its switch remembers its ports, its VMs go on.
+
+        Raises:
+            SessionError: it is not stopped.
+        """
+        if name not in self.stopped:
+            raise SessionError(f"{name} is not stopped")
+        self.stopped.discard(name)
+        self.switches[name].restart()
+        node = self.topology.node(name)
+        ups = [f"link set {port.interface} up" for port in self._ends_at(name)]
+        netns.ip_batch(name, [*ups, *self._node_lines(node)], force=True)
+        self._resolve_neighbours(name)
+        for vm in self.vms_at(name):
+            guests.thaw(vm)
+        self._replan()
+
+    # -- VMs -------------------------------------------------------------------------------------
+
+    def vms_at(self, hypervisor: str) -> list[str]:
+        """Names of the VMs a hypervisor runs."""
+        return [vm for vm, at in self.location.items() if at == hypervisor]
+
+    def unplug(self, vm: str) -> None:
+        """Take a VM's port off its hypervisor's switch."""
+        spec = self.wiring.vm_ports[vm]
+        self.switches[self.location[vm]].db.del_port(spec.bridge, spec.name, wait=False)
+
+    def set_port(self, vm: str, up: bool) -> None:
+        """Bring the hypervisor's end of a VM's link up or down."""
+        netns.run("", ["ip", "-n", self.location[vm], "link", "set", vm, "up" if up else "down"])
+
+    def move(self, vm: str, destination: str) -> None:
+        """Carry the hypervisor's end of a VM's link to another hypervisor; the VM keeps everything."""
+        netns.run("", ["ip", "-n", self.location[vm], "link", "set", vm, "netns", destination])
+        self.location[vm] = destination
+
+    def plug(self, vm: str) -> None:
+        """Put a VM's port onto the switch of the hypervisor it is at, and its link up."""
+        self.set_port(vm, True)
+        self.switches[self.location[vm]].db.add_port(self.wiring.vm_ports[vm])
+
+    def replug(self, vm: str) -> None:
+        """Have a VM's port on its switch and up, whether or not it was taken off."""
+        spec = self.wiring.vm_ports[vm]
+        self.set_port(vm, True)
+        db = self.switches[self.location[vm]].db
+        if not db.rows("Port", ovsdb.by_name(spec.name), ["name"]):
+            db.add_port(spec)
+
+    # -- Mininet ---------------------------------------------------------------------------------
+
+    def mininet(self) -> LabNet:
+        """The network as Mininet objects, for its CLI and programs written for it."""
+        return mininet_view(self.topology, self.underlay, self.set_link)
+
+
+def mininet_view(topology: Topology, underlay: Underlay, set_link: Callable[[str, bool], None] | None = None) -> LabNet:
+    """Mininet objects that describe a lab which is running, from within its sandbox."""
+    net = LabNet(set_link)
+    addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
+    for item in (*topology.endpoints, *topology.nodes):
+        net.adopt(item.name, item.kind, forwards=item.kind in (Kind.SWITCH, Kind.ROUTER))
+    interfaces: dict[Port, LabIntf] = {}
+    for link in topology.links:
+        for port in link.ends():
+            address = addresses.get((port.node, port.interface), "")
+            interfaces[port] = LabIntf(port.interface, net[port.node], ip=address)
+        net.links.append(LabLink(link.name, interfaces[link.a], interfaces[link.b]))
+    for vm in topology.vms:
+        inside = LabIntf("eth0", net[vm.name], vm.mac, vm.ip)
+        net.links.append(LabLink(vm.name, inside, LabIntf(vm.name, net[vm.hypervisor])))
+    return net
+
+
+def check(topology: Topology, forwarding: Forwarding, overlay: str) -> None:
+    """Refuse what this overlay cannot carry, before anything is started.
+
+    Raises:
+        InputError: a bare-metal host is to join a segment that ends on hypervisors.
+    """
+    if forwarding is Forwarding.BRIDGED:
+        return
+    for endpoint in topology.endpoints:
+        if endpoint.kind is Kind.BARE_METAL and endpoint.segment:
+            raise InputError(
+                f"bare-metal host {endpoint.name} is in segment {endpoint.segment}, but overlay {overlay} ends on hypervisors\n"
+                f"    fix: leave its segment out (it becomes a host of the underlay), or choose --overlay vlan"
+            )
+

@@ -1,0 +1,174 @@
+"""One Open vSwitch per node: its own database, its own daemons, its own folder of sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from chimera.model.errors import DeadlineError, MachineError, SessionError
+from chimera.net import netns
+from chimera.wire.ovsdb import Ovsdb, bump
+
+FOLDER = Path("/run/ovs")
+_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+_QUIET = ("--no-chdir", "-vsyslog:off", "-vconsole:off")
+_REMEDY = "apt-get install openvswitch-switch"
+# One thread each is plenty for a switch with a handful of ports, and fifty switches share the machine.
+_THREADS = {"n-handler-threads": "1", "n-revalidator-threads": "1"}
+
+
+def empty_database() -> Path:
+    """A database with no bridge in it, made once per lab; copying it beats ``ovsdb-tool create`` (facts.md)."""
+    path = FOLDER / "empty.db"
+    if not path.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        try:
+            netns.run("", ["ovsdb-tool", "create", str(path), _SCHEMA])
+        except (OSError, SessionError) as error:
+            raise MachineError(f"Open vSwitch is not usable: {error}", _REMEDY) from error
+    return path
+
+
+class OpenVSwitch:
+    """The Open vSwitch of one node.
+
+    ``start`` may be called from several threads for several nodes at once: the daemons of many
+    switches come up in parallel.
+    """
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.folder = FOLDER / node
+        self.socket = str(self.folder / "db.sock")
+        self._db: Ovsdb | None = None
+
+    @property
+    def db(self) -> Ovsdb:
+        """A session with the database server, opened on first use."""
+        if self._db is None:
+            self._db = Ovsdb(self.socket, timeout_s=20)
+        return self._db
+
+    def start(self, operations: Sequence[dict[str, Any]]) -> None:
+        """Start the daemons on a database that ``operations`` filled; returns when the bridges are there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(empty_database(), self.folder / "conf.db")
+        self._start_database()
+        threads = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [
+            ["other_config", "insert", ["map", [list(item) for item in _THREADS.items()]]]]}  # fmt: skip
+        self.db.transact(*operations, threads, bump())
+        self._start_switch()
+
+    def restart(self) -> None:
+        """Start the daemons again on the database as it was left."""
+        self._start_database()
+        self._start_switch()
+
+    def _start_database(self) -> None:
+        self._daemon("ovsdb-server", [str(self.folder / "conf.db"), f"--remote=punix:{self.socket}"], "")
+
+    def _start_switch(self) -> None:
+        self._daemon("ovs-vswitchd", [f"unix:{self.socket}", "--disable-system"], self.node)
+
+    def _daemon(self, program: str, arguments: list[str], namespace: str) -> None:
+        """Run a daemon; its ``--detach`` returns when it is ready, so nothing has to be polled."""
+        base = self.folder / program
+        argv = [program, *arguments, f"--pidfile={base}.pid", f"--unixctl={base}.ctl", f"--log-file={base}.log"]
+        environment = {**os.environ, "OVS_RUNDIR": str(self.folder)}
+        try:
+            done = subprocess.run(
+                netns.command(namespace, [*argv, "--detach", *_QUIET]),
+                env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise MachineError(f"{program} is not installed", _REMEDY) from error
+        if done.returncode:
+            raise MachineError(f"{program} of {self.node} did not start: {done.stderr.decode().strip()}")
+
+    def stop(self) -> None:
+        """End both daemons at once, as a power cut would; the database file stays."""
+        if self._db:
+            self._db.close()
+            self._db = None
+        for program in ("ovs-vswitchd", "ovsdb-server"):
+            pid = self._pid(program)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)  # its parent has gone, so it is a child of the sandbox's first process
+                (self.folder / f"{program}.pid").unlink(missing_ok=True)
+
+    def _pid(self, program: str) -> int | None:
+        try:
+            return int((self.folder / f"{program}.pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def appctl(self, command: str, *arguments: str) -> str:
+        """What ``ovs-appctl COMMAND`` prints, without the cost of starting it.
+
+        Raises:
+            SessionError: the switch does not answer or refuses.
+        """
+        request = json.dumps({"method": command, "params": list(arguments), "id": 0}).encode()
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(10)
+            try:
+                channel.connect(str(self.folder / "ovs-vswitchd.ctl"))
+                channel.sendall(request)
+                reply = _read_json(channel)
+            except OSError as error:
+                raise SessionError(f"the Open vSwitch of {self.node} does not answer: {error}") from error
+        if reply.get("error"):
+            raise SessionError(f"{command} on {self.node}: {reply['error']}")
+        return str(reply.get("result") or "")
+
+    def ofctl(self, *arguments: str) -> str:
+        """What ``ovs-ofctl -O OpenFlow13 …`` prints; bridges are named as usual."""
+        argv = ["env", f"OVS_RUNDIR={self.folder}", "ovs-ofctl", "-O", "OpenFlow13", *arguments]
+        return netns.run("", argv)
+
+    def wait_ports_forward(self, bridge_ports: Iterable[str], timeout_s: float = 30) -> None:
+        """Return when the spanning tree of this switch has settled on its ports (IEEE 802.1D-2004 section 17).
+
+        Raises:
+            DeadlineError: it did not in ``timeout_s``.
+        """
+        wanted = set(bridge_ports)
+        db = Ovsdb(self.socket, timeout_s=timeout_s)
+        try:
+            state: dict[str, Any] = {}
+            update = db.monitor({"Port": ["name", "rstp_status"]})
+            while True:
+                for row in update.get("Port", {}).values():
+                    new = row.get("new") or {}
+                    state[new.get("name", "")] = dict(new.get("rstp_status") or {})
+                if all(_settled(state.get(name, {})) for name in wanted):
+                    return
+                update = next(db.updates(timeout_s), None) or {}
+                if not update:
+                    raise DeadlineError(f"{self.node}: the spanning tree did not settle within {timeout_s:g} s")
+        finally:
+            db.close()
+
+
+def _settled(status: dict[str, str]) -> bool:
+    role, state = status.get("rstp_port_role", ""), status.get("rstp_port_state", "")
+    return state == "Forwarding" or (role in ("Alternate", "Backup") and state == "Discarding")
+
+
+def _read_json(channel: socket.socket) -> dict[str, Any]:
+    text = b""
+    while chunk := channel.recv(65536):
+        text += chunk
+        try:
+            return dict(json.loads(text))
+        except ValueError:
+            continue
+    raise OSError("connection closed")

@@ -1,0 +1,173 @@
+"""The only thing a lab leaves visible outside its sandbox: a run directory, held by a lock.
+
+``/run/chimera/NAME`` holds ``lock`` (flock(2), released by the kernel with the session's last
+breath), ``session.json`` (host PID, what was started) and ``api.sock``. A directory whose lock can be
+taken is stale: its session ended without saying goodbye, and :func:`sweep` removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chimera.model.errors import InputError, SessionError, did_you_mean
+
+ROOT = Path("/run/chimera")
+_TRIES = 50
+PARTIAL = ".lab-partial-"  # prefix of what is being written into --out
+
+
+@dataclass
+class RunDir:
+    """A run directory this process owns for as long as ``lock`` is open."""
+
+    path: Path
+    lock: int
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self.path.name
+
+    @property
+    def socket(self) -> Path:
+        """The session's API socket."""
+        return self.path / "api.sock"
+
+    def describe(self, **facts: Any) -> None:
+        """Write what other commands need to know, replacing what was there in one step."""
+        temporary = self.path / "session.json.new"
+        temporary.write_text(json.dumps(facts))
+        temporary.replace(self.path / "session.json")
+
+    def remove(self) -> None:
+        """Delete the directory, then let go of the lock."""
+        _clear(self.path)
+        os.close(self.lock)
+
+
+def claim(name: str) -> RunDir:
+    """Make the run directory of a new lab called ``name``.
+
+    Raises:
+        InputError: the name is taken by a running lab, or is not fit for a directory.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", name):
+        raise InputError(f"lab name '{name}': letters, digits, '.', '_' and '-' only, at most 41")
+    sweep()
+    path = ROOT / name
+    for _ in range(_TRIES):
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = _try_lock(path)
+        except FileNotFoundError:
+            continue  # another command swept the directory before it was locked
+        if lock is None:
+            raise InputError(
+                f"a lab called '{name}' is already running; 'lab down {name}' ends it, --name gives another name"
+            )
+        return RunDir(path, lock)
+    raise SessionError(f"{path}: other commands keep removing it")
+
+
+def running() -> list[str]:
+    """Names of the labs whose session is alive."""
+    return sorted(path.name for path in _folders() if not _stale(path))
+
+
+def find(name: str | None) -> Path:
+    """The run directory of a running lab; without a name, of the only one.
+
+    Raises:
+        InputError: there is none, or more than one to choose from.
+    """
+    names = running()
+    if name is None and len(names) == 1:
+        return ROOT / names[0]
+    if name in names:
+        return ROOT / str(name)
+    listed = ", ".join(names) or "none"
+    if name is None:
+        text = "no lab is running; start one with 'lab up'" if not names else f"several labs are running ({listed}): say which"
+        raise InputError(text)
+    raise InputError(" ".join(filter(None, (f"no lab called '{name}' is running (running: {listed})", did_you_mean(name, names)))))
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What the session wrote about itself."""
+    try:
+        found = json.loads((path / "session.json").read_text())
+    except (OSError, ValueError) as error:
+        raise SessionError(f"lab {path.name}: it is still starting, or ended just now") from error
+    return dict(found)
+
+
+def sweep() -> list[str]:
+    """Remove what sessions that died left behind; returns their names."""
+    swept = []
+    for path in _folders():
+        try:
+            lock = _try_lock(path)
+        except FileNotFoundError:
+            continue
+        if lock is not None:
+            _clear(path)
+            os.close(lock)
+            swept.append(path.name)
+    return swept
+
+
+def _folders() -> Iterator[Path]:
+    if ROOT.is_dir():
+        yield from (p for p in sorted(ROOT.iterdir()) if p.is_dir())
+
+
+def _try_lock(path: Path) -> int | None:
+    """The locked file, or None where a live process holds it; FileNotFoundError where it is being removed."""
+    fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path / "lock").st_ino == os.fstat(fd).st_ino:
+            return fd
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except FileNotFoundError:
+        os.close(fd)
+        raise
+    os.close(fd)
+    raise FileNotFoundError(path)
+
+
+def _stale(path: Path) -> bool:
+    try:
+        fd = _try_lock(path)
+    except FileNotFoundError:
+        return True
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def _clear(path: Path) -> None:
+    """Remove a run directory and whatever half-written output it names."""
+    try:
+        out = json.loads((path / "session.json").read_text()).get("out")
+    except (OSError, ValueError, AttributeError):
+        out = None
+    if out:
+        for partial in Path(out).parent.glob(f"{PARTIAL}{path.name}*"):
+            shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        ROOT.rmdir()  # the last one out leaves nothing
+    except OSError:
+        pass

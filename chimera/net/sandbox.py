@@ -1,0 +1,148 @@
+"""One lab, one sandbox: a mount, PID and network namespace whose first process is the session.
+
+When that process ends, for whatever reason, the kernel ends every process in the sandbox and
+removes every interface and mount: there is nothing to clean up. The launching process keeps only
+the PID of the session; if it dies, the session dies with it, unless it was told to stay.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from chimera.model.errors import LabError, MachineError
+from chimera.net import kernel
+from chimera.net.rundir import RunDir
+
+INTERRUPTED = 130
+_DEFECT = 70  # EX_SOFTWARE
+
+
+@dataclass
+class Child:
+    """The session's process, as the launcher sees it."""
+
+    pid: int
+
+    def wait(self) -> int:
+        """Wait for the session and return its exit status; 128 + n if signal n ended it."""
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+    def kill(self) -> None:
+        """End the session and with it everything in the sandbox."""
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def launch(run: RunDir, session: Callable[[], int], *, detach: bool = False) -> Child:
+    """Fork, and run ``session`` as the first process of a new sandbox; its value is the exit status.
+
+    With ``detach`` the session gets a session of its own in the terminal's sense too, and outlives
+    the launcher once it has called :func:`stay`.
+
+    Raises:
+        MachineError: this kernel or container allows no namespaces.
+    """
+    alive, heartbeat = os.pipe2(os.O_CLOEXEC)  # its other end closes with the launcher
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+    except OSError as error:
+        raise MachineError(
+            f"no new PID namespace: {error.strerror}",
+            "sudo lab …" if os.geteuid() else "run the container with --privileged",
+        ) from error
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        os.close(alive)
+        return Child(pid)
+    os.close(heartbeat)
+    status = _DEFECT
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        status = _first_process(run, session, detach, alive)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        status = error.exit_status
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def stay() -> None:
+    """Go on when the launcher ends (``lab up``)."""
+    kernel.die_with_parent(0)
+
+
+def _first_process(run: RunDir, session: Callable[[], int], detach: bool, alive: int) -> int:
+    # The launcher decides what Ctrl-C means; it kills this process, which ends the sandbox at once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if detach:
+        os.setsid()
+    if select.select([alive], [], [], 0)[0]:  # it ended before the kernel was told to watch it
+        return INTERRUPTED
+    os.close(alive)
+    try:
+        furnish(run.path)
+    except OSError as error:
+        raise MachineError(f"the sandbox could not be set up: {error}", "run as root; in a container, with --privileged") from error
+    return session()
+
+
+def furnish(run_path: Path) -> None:
+    """Give the sandbox its own mounts: /run (with namespaces and sockets), /proc, /sys and bpffs.
+
+    The run directory stays visible at the same path inside, everything else in /run is private memory.
+    """
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
+    _make_private()
+    outside = os.open(run_path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        kernel.mount("tmpfs", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+        run_path.mkdir(parents=True)
+        kernel.mount(f"/proc/self/fd/{outside}", str(run_path), "", kernel.MS_BIND)
+    finally:
+        os.close(outside)
+    plain = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("proc", "/proc", "proc", plain)
+    kernel.mount("sysfs", "/sys", "sysfs", plain)
+    try:
+        kernel.mount("bpf", "/sys/fs/bpf", "bpf", plain)
+    except OSError:
+        pass  # no bpffs: overlays that need a translator say so themselves
+    for folder in ("/run/netns", "/run/ovs", "/run/lab"):
+        os.makedirs(folder, exist_ok=True)
+    _hide_host_switch()
+
+
+def _make_private() -> None:
+    """Keep our mounts from the host: privately re-mount everything, also where / is no mount point (chroot)."""
+    try:
+        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+        return
+    except OSError:
+        pass
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        point = line.split()[4].encode().decode("unicode_escape")
+        try:
+            kernel.mount("none", point, "", kernel.MS_PRIVATE)
+        except OSError:
+            continue  # below a root that this chroot cannot name: not reachable from here either
+
+
+def _hide_host_switch() -> None:
+    """Nothing in the sandbox may reach the host's Open vSwitch through its default socket."""
+    os.environ["OVS_RUNDIR"] = "/run/ovs"

@@ -1,0 +1,54 @@
+"""Kernel settings per namespace, written before interfaces exist so that these are born with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from chimera.net import kernel, netns
+
+# Infrastructure speaks IPv4 only; without this, every interface would send MLD reports and solicitations.
+QUIET = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
+
+# Multipath by the five-tuple, so that the entropy of a tunnel's UDP source port counts (RFC 7348 section 5).
+ROUTER = {
+    **QUIET,
+    "ipv4/ip_forward": "1",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/fib_multipath_hash_policy": "1",
+}
+
+# A guest does not see its virtual NIC's cable being moved: its neighbour cache outlives the loss of carrier.
+GUEST = {
+    "ipv4/conf/all/arp_evict_nocarrier": "0",
+    "ipv4/conf/default/arp_evict_nocarrier": "0",
+    "ipv4/conf/default/arp_notify": "0",
+}
+GUEST_WITH_IPV6 = {
+    **GUEST,
+    "ipv6/conf/all/ndisc_evict_nocarrier": "0",
+    "ipv6/conf/default/ndisc_evict_nocarrier": "0",
+    "ipv6/conf/default/accept_dad": "0",
+    "ipv6/conf/default/accept_ra": "0",
+    "ipv6/conf/default/autoconf": "0",
+    "ipv6/conf/default/router_solicitations": "0",
+}
+GUEST_WITHOUT_IPV6 = {**GUEST, **QUIET}
+
+
+def write(namespace: str, settings: Mapping[str, str]) -> None:
+    """Set ``/proc/sys/net/KEY`` in a namespace; keys this kernel does not know are passed over."""
+    with kernel.inside(netns.path(namespace)):
+        set_here(settings)
+
+
+def set_here(settings: Mapping[str, str]) -> None:
+    """Set ``/proc/sys/net/KEY`` in the calling thread's namespace."""
+    for key, value in settings.items():
+        try:
+            Path("/proc/sys/net", key).write_text(value)
+        except FileNotFoundError:
+            continue

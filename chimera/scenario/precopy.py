@@ -1,0 +1,48 @@
+"""The arithmetic of live migration: how many rounds, and when to stop (Clark et al., NSDI 2005, sections 3 and 4).
+
+Pure: the sender tells how long a round took, the answer is how much was dirtied meanwhile and
+whether what is left fits into the downtime that is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When pre-copy ends.
+
+    ``downtime_ms``: stop when what is left can be sent in this time; ``max_rounds``: stop anyway.
+    """
+
+    downtime_ms: float = 30.0
+    max_rounds: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What pre-copy needs to know of a VM: its memory, and how fast it writes to it."""
+
+    memory_bytes: int
+    dirty_bytes_s: float
+
+
+def dirtied(guest: Guest, seconds: float) -> int:
+    """Bytes the guest wrote to in ``seconds``; never more than it has."""
+    return min(guest.memory_bytes, int(guest.dirty_bytes_s * seconds))
+
+
+def verdict(limits: Limits, number: int, sent_bytes: int, seconds: float, left_bytes: int) -> str:
+    """Why pre-copy ends after round ``number``, or an empty text where another round is worth it.
+
+    A round that leaves more than it sent will not get better: the guest writes faster than the network carries.
+    """
+    rate = sent_bytes / seconds if seconds else float("inf")
+    if left_bytes <= rate * limits.downtime_ms / 1000:
+        return f"what is left fits into {limits.downtime_ms:g} ms"
+    if left_bytes >= sent_bytes:
+        return "the guest writes faster than the network carries"
+    if number >= limits.max_rounds:
+        return f"{limits.max_rounds} rounds are the limit"
+    return ""
