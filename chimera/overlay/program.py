@@ -63,6 +63,20 @@ def effects(switch: str, added: Iterable[Flow], deleted: Iterable[int]) -> tuple
     return [AddFlow(switch, flow) for flow in added], [DeleteFlow(switch, cookie) for cookie in deleted]
 
 
+def compacted(effects: Iterable[Effect]) -> list[Effect]:
+    """The effects of several steps without the additions that a later one replaces."""
+    kept: list[Effect] = []
+    later: set[tuple[object, ...]] = set()
+    for effect in reversed(list(effects)):
+        if isinstance(effect, AddFlow):
+            where = (effect.switch, *_place(effect.flow))
+            if where in later:
+                continue
+            later.add(where)
+        kept.append(effect)
+    return kept[::-1]
+
+
 def _place(flow: Flow) -> tuple[object, ...]:
     return flow.table, flow.priority, frozenset(flow.match)
 

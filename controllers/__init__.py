@@ -1,0 +1,41 @@
+"""Ryu applications, one per overlay. They say ``from ryu…`` and run on Ryu or on its descendant os-ken.
+
+Importing this package makes ``ryu.*`` importable: as Ryu where that is installed, else as ``os_ken.*``, whose
+application class then also has its old name ``RyuApp``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+class OsKenAsRyu(MetaPathFinder, Loader):
+    """Finds ``ryu.x`` as the module ``os_ken.x``: one module under two names, not a copy."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The specification of a Ryu module; nothing for any other name."""
+        return ModuleSpec(fullname, self) if f"{fullname}.".startswith("ryu.") else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The os-ken module itself."""
+        module = importlib.import_module("os_ken" + spec.name.removeprefix("ryu"))
+        self._own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run; give the module back the specification that the import system has replaced."""
+        module.__spec__ = self._own_spec
+        if module.__name__ == "os_ken.base.app_manager":
+            module.RyuApp = module.OSKenApp  # type: ignore[attr-defined]
+
+
+if importlib.util.find_spec("ryu") is None:
+    sys.meta_path.insert(0, OsKenAsRyu())

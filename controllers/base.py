@@ -1,0 +1,235 @@
+"""The Ryu application that every overlay's application is: Open vSwitch's news in, the core's wishes out.
+
+All that happens goes through the application's one event thread, so the core sees one event after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ryu.base import app_manager
+from ryu.controller import event, ofp_event
+from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from ryu.lib import hub
+from ryu.ofproto import ofproto_v1_3 as ofp
+
+from chimera.model.codec import from_json
+from chimera.model.control import (
+    AddFlow,
+    AdvertiseHost,
+    DeleteFlow,
+    Effect,
+    Event,
+    Inventory,
+    PacketIn,
+    SwitchDown,
+    SwitchUp,
+    WithdrawHost,
+)
+from chimera.overlay import program
+from chimera.overlay.base import Overlay
+from chimera.overlay.ports import datapath_id
+from controllers import framework, translate
+from controllers.attachments import Attachments
+from controllers.report import Line, Reporter
+from controllers.sessions import Adoption, Session
+from controllers.watch import Rows, Watch
+
+_ADOPTION_DEADLINE_S = 3.0
+
+
+class EventRows(event.EventBase):
+    """News from a database."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+class EventDeadline(event.EventBase):
+    """Switches that have not come by now are not waited for."""
+
+
+class OverlayController(app_manager.RyuApp):
+    """Runs the core of ``overlay``, which subclasses name."""
+
+    OFP_VERSIONS = (ofp.OFP_VERSION,)
+    overlay: Overlay
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        inventory = from_json(Path(self.CONF.inventory).read_bytes(), Inventory)
+        self.tally = framework.Tally()
+        self.reporter = Reporter(inventory.api, self._answer)
+        self.core = self.overlay.core(inventory)
+        self.state = self.core.initial()
+        self.names = {datapath_id(node): node.name for node in inventory.topology.vteps}
+        self.sessions: dict[str, Session] = {}
+        self.attachments = {name: Attachments(name) for name in self.names.values()}
+        self.adoption = Adoption(inventory.ovsdb)
+        self.watch = Watch(inventory.ovsdb, lambda rows: self.send_event(self.name, EventRows(rows)))
+        framework.install(self._on_message, lambda: self.reporter.tell({"event": "listening"}))
+
+    def start(self) -> None:
+        """Start the application's threads."""
+        super().start()
+        for run in (self.watch.run, self.reporter.run):
+            self.threads.append(hub.spawn(run))
+        hub.spawn_after(_ADOPTION_DEADLINE_S, self.send_event, self.name, EventDeadline())
+
+    # -- news from OVSDB
+
+    @set_ev_cls(EventRows)
+    def rows_handler(self, ev: EventRows) -> None:
+        """Interfaces got or lost an identity."""
+        rows: Rows = ev.rows
+        if rows.reachable:
+            self._happened(self.attachments[rows.switch].named(rows.identities, complete=rows.complete))
+        if rows.complete or not rows.reachable:
+            self._adopt(self.adoption.database(rows.switch, rows.reachable))
+
+    @set_ev_cls(EventDeadline)
+    def deadline_handler(self, ev: EventDeadline) -> None:
+        """Go on with the switches that are there."""
+        self._adopt(self.adoption.deadline())
+
+    # -- news from OpenFlow
+
+    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    def state_handler(self, ev: Any) -> None:
+        """A session with a switch began or ended."""
+        datapath = ev.datapath
+        name = self.names.get(datapath.id)
+        if name is None:
+            return
+        if ev.state == MAIN_DISPATCHER:
+            self.sessions[name] = Session(datapath)
+            self.sessions[name].ask_state()
+        elif name in self.sessions and self.sessions[name].datapath is datapath:
+            del self.sessions[name]
+            self.adoption.lost(name)
+            self._happened([SwitchDown(name)])
+            self._tell_synced()
+
+    @set_ev_cls(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
+    def ports_handler(self, ev: Any) -> None:
+        """The ports that a switch has (the answer to our own question: later changes come after it)."""
+        found = self._session(ev.msg)
+        if found is None or (ports := found[1].ports_reply(ev.msg)) is None:
+            return
+        name, _ = found
+        up = {port.name.decode(): port.port_no for port in ports if _is_up(port)}
+        self._happened(self.attachments[name].ports(up))
+        self._adopt(self.adoption.ports(name))
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    def port_status_handler(self, ev: Any) -> None:
+        """A port came, went or changed."""
+        found = self._session(ev.msg)
+        if found is not None:
+            port = ev.msg.desc
+            here = ev.msg.reason != ofp.OFPPR_DELETE and _is_up(port)
+            self._happened(self.attachments[found[0]].port(port.name.decode(), port.port_no if here else None))
+
+    @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
+    def flows_handler(self, ev: Any) -> None:
+        """The cookies of the flows that a switch holds: with these it can be programmed."""
+        found = self._session(ev.msg)
+        if found is not None and (held := found[1].flows_reply(ev.msg)) is not None:
+            self._adopt(self.adoption.holds(SwitchUp(found[0], held)))
+
+    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
+    def packet_handler(self, ev: Any) -> None:
+        """A packet for the controller."""
+        found = self._session(ev.msg)
+        if found is not None:
+            match = ev.msg.match
+            self._happened([PacketIn(found[0], match["in_port"], ev.msg.data, match.get("tunnel_id", 0))])
+
+    @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
+    def barrier_handler(self, ev: Any) -> None:
+        """A switch has done all it was asked."""
+        found = self._session(ev.msg)
+        if found is not None and found[1].barrier_reply(ev.msg.xid):
+            self._tell_synced()
+
+    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    def error_handler(self, ev: Any) -> None:
+        """A switch refused a message: the lab must hear of it, its network is not what it seems."""
+        found = self._session(ev.msg)
+        node = found[0] if found else ""
+        text = f"OpenFlow error type {ev.msg.type} code {ev.msg.code} for {bytes(ev.msg.data).hex()}"
+        self.logger.error("%s: %s", node, text)
+        self.reporter.tell({"event": "error", "node": node, "text": text})
+
+    def _session(self, msg: Any) -> tuple[str, Session] | None:
+        """The switch that sent the message, unless it has begun another session since."""
+        name = self.names.get(msg.datapath.id)
+        if name is None or name not in self.sessions or self.sessions[name].datapath is not msg.datapath:
+            return None
+        return name, self.sessions[name]
+
+    # -- the core
+
+    def _adopt(self, ready: Iterable[SwitchUp]) -> None:
+        self._happened([event for event in ready if event.switch in self.sessions])
+
+    def _happened(self, events: Sequence[Event]) -> None:
+        """Step the core through the events and carry out what it asks for, each switch's share in one go."""
+        before = self.state
+        effects: list[Effect] = []
+        for happened in events:
+            self.state, wanted = self.core.step(self.state, happened, time.monotonic())
+            effects += wanted
+        if self.state is not before:
+            self._tell_located(self.core.locations(before), self.core.locations(self.state))
+        new = {happened.switch for happened in events if isinstance(happened, SwitchUp)}
+        self._carry_out(program.compacted(effects), new)
+
+    def _carry_out(self, effects: Sequence[Effect], new: set[str]) -> None:
+        """Send what concerns switches, tell the session the rest; every ``new`` switch confirms, even nothing."""
+        messages: dict[str, list[bytes]] = {switch: [] for switch in new}
+        for effect in effects:
+            if isinstance(effect, AdvertiseHost):
+                self.reporter.tell({"event": "advertise", "prefix": effect.prefix, "switch": effect.switch})
+            elif isinstance(effect, WithdrawHost):
+                self.reporter.tell({"event": "withdraw", "prefix": effect.prefix})
+            else:
+                messages.setdefault(effect.switch, []).append(translate.message(effect))
+        programmed = new | {effect.switch for effect in effects if isinstance(effect, AddFlow | DeleteFlow)}
+        for switch, parts in messages.items():
+            if switch in self.sessions:
+                self.sessions[switch].send(parts, barrier=switch in programmed)
+
+    # -- the session of the lab
+
+    def _tell_synced(self) -> None:
+        """All switches that are here have done all that they were asked."""
+        if self.sessions and all(session.settled for session in self.sessions.values()):
+            self.reporter.tell({"event": "synced", "switches": sorted(self.sessions)})
+
+    def _tell_located(self, before: dict[str, str], now: dict[str, str]) -> None:
+        for interface in sorted(before.keys() | now.keys()):
+            if before.get(interface) != now.get(interface):
+                line = {"event": "located", "interface": interface, "switch": now.get(interface, "")}
+                self.reporter.tell(line)
+
+    def _on_message(self, datapath: int | None, kind: str, size: int, outgoing: bool) -> None:
+        self.tally.count(kind, size, outgoing)
+        node = self.names.get(datapath, "") if datapath is not None else ""
+        self.reporter.mark({"t": time.time(), "type": kind, "node": node, "bytes": size})
+
+    def _answer(self, asked: Line) -> Line:
+        match asked.get("ask"):
+            case "counters":
+                return {"event": "counters", **self.tally.report()}
+            case "locations":
+                return {"event": "locations", "locations": self.core.locations(self.state)}
+        return {"event": "error", "text": f"cannot answer {asked}"}
+
+
+def _is_up(port: Any) -> bool:
+    return not (port.state & ofp.OFPPS_LINK_DOWN or port.config & ofp.OFPPC_PORT_DOWN)

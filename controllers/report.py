@@ -1,0 +1,149 @@
+"""What the controller tells the session, and the questions it answers: JSON lines over a unix socket.
+
+The session listens, the controller connects. Neither waits for the other: lines are kept (up to a bound) while the
+session is away, and the control plane never blocks on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+Line = dict[str, Any]
+
+_KEPT = 20_000
+_RETRY_S = 0.25
+_BATCH_S = 0.05
+
+
+class Reporter:
+    """One thread that writes lines and answers ``{"ask": …}`` through ``answer``.
+
+    With an empty ``path`` there is nobody to tell and every line is dropped.
+    """
+
+    def __init__(self, path: str, answer: Callable[[Line], Line]) -> None:
+        self._path = path
+        self._answer = answer
+        self._lines: deque[Line] = deque(maxlen=_KEPT)
+        self._marks: deque[Line] = deque(maxlen=_KEPT)
+        self._pending = b""
+        self._received = b""
+        self._lock = threading.Lock()
+        self._wake, self._bell = os.pipe()
+        self._socket: socket.socket | None = None
+
+    def tell(self, line: Line) -> None:
+        """Say something; returns at once."""
+        if self._path:
+            with self._lock:
+                self._lines.append(line)
+            self._ring()
+
+    def mark(self, mark: Line) -> None:
+        """Add a control message to the next batch of marks."""
+        if self._path:
+            with self._lock:
+                first = not self._marks
+                self._marks.append(mark)
+            if first:
+                self._ring()
+
+    def run(self) -> None:
+        """Report until the process ends."""
+        while self._path:
+            if self._socket is None and not self._connect():
+                time.sleep(_RETRY_S)
+                continue
+            try:
+                self._serve()
+            except OSError:
+                self._hang_up()
+
+    def _ring(self) -> None:
+        os.write(self._bell, b"!")
+
+    def _connect(self) -> bool:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(self._path)
+        except OSError:
+            connection.close()
+            return False
+        connection.setblocking(False)
+        self._socket = connection
+        return True
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._pending, self._received = None, b"", b""
+
+    def _serve(self) -> None:
+        """One session with the other side, until it ends (``OSError``)."""
+        assert self._socket is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake, selectors.EVENT_READ)
+            selector.register(self._socket, selectors.EVENT_READ)
+            batch_at: float | None = time.monotonic()  # what was kept while nobody listened
+            while True:
+                self._write()
+                writing = selectors.EVENT_WRITE if self._pending else 0
+                selector.modify(self._socket, selectors.EVENT_READ | writing)
+                timeout = None if batch_at is None else max(batch_at - time.monotonic(), 0)
+                ready = {key.fileobj for key, _ in selector.select(timeout)}
+                if self._wake in ready:
+                    os.read(self._wake, 4096)
+                    batch_at = batch_at or time.monotonic() + _BATCH_S
+                if self._socket in ready:
+                    self._read()
+                if batch_at is not None and time.monotonic() >= batch_at:
+                    self._take_marks()
+                    batch_at = None
+
+    def _take_marks(self) -> None:
+        with self._lock:
+            marks = list(self._marks)
+            self._marks.clear()
+            if marks:
+                self._lines.append({"event": "control", "marks": marks})
+
+    def _write(self) -> None:
+        with self._lock:
+            lines = list(self._lines)
+            self._lines.clear()
+        self._pending += b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        if self._pending and self._socket is not None:
+            try:
+                sent = self._socket.send(self._pending)
+            except BlockingIOError:
+                sent = 0
+            self._pending = self._pending[sent:]
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ConnectionResetError(self._path)
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            reply = self._reply(line)
+            with self._lock:
+                self._lines.append(reply)
+
+    def _reply(self, line: bytes) -> Line:
+        try:
+            asked = json.loads(line)
+        except ValueError as error:
+            return {"event": "error", "text": f"no JSON: {error}"}
+        return self._answer(asked)

@@ -1,0 +1,114 @@
+"""OpenFlow sessions with switches, and when a switch may be programmed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ryu.ofproto import ofproto_v1_3 as ofp
+from ryu.ofproto import ofproto_v1_3_parser as parser
+
+from chimera.model.control import SwitchUp
+from controllers import translate
+
+
+class Session:
+    """One OpenFlow session: what was asked, what is not yet confirmed."""
+
+    def __init__(self, datapath: Any) -> None:
+        self.datapath = datapath
+        self._programmed = False
+        self._unconfirmed = 0  # xid of the last barrier
+        self._ports: list[Any] = []
+        self._cookies: list[int] = []
+
+    @property
+    def settled(self) -> bool:
+        """True where the switch was programmed and has confirmed everything."""
+        return self._programmed and not self._unconfirmed
+
+    def ask_state(self) -> None:
+        """Ask for the ports, then for the flows: when the flows are known, so are the ports."""
+        self.datapath.send_msg(parser.OFPPortDescStatsRequest(self.datapath, 0))
+        self.datapath.send_msg(parser.OFPFlowStatsRequest(self.datapath))
+
+    def ports_reply(self, msg: Any) -> list[Any] | None:
+        """All ports, when the last part of the answer has come."""
+        self._ports += msg.body
+        if msg.flags & ofp.OFPMPF_REPLY_MORE:
+            return None
+        ports, self._ports = self._ports, []
+        return ports
+
+    def flows_reply(self, msg: Any) -> frozenset[int] | None:
+        """The cookies of all flows, when the last part of the answer has come."""
+        self._cookies += [flow.cookie for flow in msg.body]
+        if msg.flags & ofp.OFPMPF_REPLY_MORE:
+            return None
+        cookies, self._cookies = frozenset(self._cookies), []
+        return cookies
+
+    def send(self, messages: Sequence[bytes], *, barrier: bool) -> None:
+        """Send messages in order and at once; with a barrier, the session is unsettled until it is confirmed."""
+        parts = list(messages)
+        if barrier:
+            request = parser.OFPBarrierRequest(self.datapath)
+            self._unconfirmed = self.datapath.set_xid(request)
+            self._programmed = True
+            parts.append(translate.barrier(self._unconfirmed))
+        self.datapath.send(b"".join(parts))
+
+    def barrier_reply(self, xid: int) -> bool:
+        """True where this reply confirms everything sent so far."""
+        if xid != self._unconfirmed:
+            return False
+        self._unconfirmed = 0
+        return True
+
+
+class Adoption:
+    """Holds switches back that carry flows of an earlier controller until all ports are known.
+
+    Programmed too early, a switch would lose flows towards ports that the controller has only not heard of
+    yet. A switch that holds nothing has nothing to lose and is programmed at once.
+    """
+
+    def __init__(self, switches: Iterable[str]) -> None:
+        self._databases = set(switches)
+        self._ports = set(switches)
+        self._held_back: dict[str, SwitchUp] = {}
+
+    def database(self, switch: str, reachable: bool) -> list[SwitchUp]:
+        """The database's content is known; where it is not reachable, the switch is not running."""
+        self._databases.discard(switch)
+        if not reachable:
+            self._ports.discard(switch)
+        return self._released()
+
+    def ports(self, switch: str) -> list[SwitchUp]:
+        """The switch's ports are known."""
+        self._ports.discard(switch)
+        return self._released()
+
+    def holds(self, up: SwitchUp) -> list[SwitchUp]:
+        """The switch's flows are known."""
+        if not up.held:
+            return [up]
+        self._held_back[up.switch] = up
+        return self._released()
+
+    def lost(self, switch: str) -> None:
+        """The session with the switch ended."""
+        self._held_back.pop(switch, None)
+
+    def deadline(self) -> list[SwitchUp]:
+        """Wait for nobody any more."""
+        self._databases.clear()
+        self._ports.clear()
+        return self._released()
+
+    def _released(self) -> list[SwitchUp]:
+        if self._databases or self._ports:
+            return []
+        released, self._held_back = list(self._held_back.values()), {}
+        return released
