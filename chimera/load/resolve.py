@@ -1,0 +1,168 @@
+"""What a file says to what it means: the raw records become a :class:`~chimera.model.topology.Topology`."""
+
+from __future__ import annotations
+
+from chimera.load.expand import expand_shorthands
+from chimera.load.links import build_links, check_connected, lay_cables
+from chimera.load.names import Names, by_kind, check_references, fill_uplinks
+from chimera.load.problems import Problems, Spot
+from chimera.load.records import Named, Table, first_said
+from chimera.load.sites import declared_sites, place_nodes
+from chimera.load.tables import DefaultsRecord, HypervisorRecord, SwitchRecord, TopologyRecord, VmRecord
+from chimera.load.tenancy import Tenancy, plan_tenancy
+from chimera.load.tree import Yaml
+from chimera.model.topology import Endpoint, Kind, Link, Node, Topology
+
+_ENDPOINTS = (Kind.VM, Kind.BARE_METAL, Kind.CLIENT)
+
+
+def read_and_resolve(tree: Yaml, problems: Problems) -> Topology:
+    """The topology that a tree describes. Raises as :func:`resolve` does."""
+    raw: TopologyRecord | None = Table(TopologyRecord).read(tree, Spot(tree.place), problems)
+    if raw is None:
+        problems.raise_if_any()
+    assert raw is not None  # None comes with a problem
+    return resolve(raw, problems)
+
+
+def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
+    """The topology that ``raw`` describes.
+
+    Raises:
+        TopologyError: with every problem of the file.
+    """
+    raw = expand_shorthands(raw, problems)
+    names = Names(raw, problems)
+    check_references(raw, names)
+    raw = fill_uplinks(raw, names, problems)
+    sites = place_nodes(raw, problems)
+    links = _links(raw, names, problems)
+    tenancy = plan_tenancy(raw, _numbered_hosts(raw), problems)
+    _check_memory(raw, problems)
+    _check_mtu(raw, problems)
+    problems.raise_if_any()
+    return Topology(
+        name=raw.name or "",
+        description=raw.description or "",
+        sites=declared_sites(raw),
+        nodes=_nodes(raw, sites),
+        endpoints=_endpoints(raw, sites, tenancy),
+        segments=tenancy.segments,
+        links=links,
+        underlay_mtu=first_said("underlay_mtu", raw),
+        vm_mtu=first_said("vm_mtu", raw),
+    )
+
+
+def _links(raw: TopologyRecord, names: Names, problems: Problems) -> tuple[Link, ...]:
+    """All links; whether they join everything is asked only where nothing else is wrong so far."""
+    cables = lay_cables(raw, names, problems)
+    links = build_links(cables, _defaults(raw).link, problems)
+    if not problems:
+        check_connected(raw, cables, problems)
+    return links
+
+
+def _defaults(raw: TopologyRecord) -> DefaultsRecord:
+    return raw.defaults or DefaultsRecord(at=raw.at)
+
+
+def _numbered_hosts(raw: TopologyRecord) -> list[tuple[Kind, int, Named]]:
+    """Every endpoint with its kind and its index within the kind."""
+    kinds = [(kind, records) for kind, records in by_kind(raw) if kind in _ENDPOINTS]
+    return [(kind, index, record) for kind, records in kinds for index, record in enumerate(records, 1)]
+
+
+# -- checks over several tables ------------------------------------------------------------
+
+
+def _check_memory(raw: TopologyRecord, problems: Problems) -> None:
+    """Notes hypervisors whose VMs need more memory than they have."""
+    used: dict[str, int] = {}
+    for vm in raw.vms:
+        if vm.hypervisor is not None:
+            used[vm.hypervisor] = used.get(vm.hypervisor, 0) + _vm_memory(vm, raw)
+    for hypervisor in raw.hypervisors:
+        has, needs = _hypervisor_memory(hypervisor, raw), used.get(hypervisor.name, 0)
+        if needs > has and "memory" not in hypervisor.bad:
+            fix = f"memory: {needs} MB, or fewer or smaller VMs"
+            message = f"the VMs of '{hypervisor.name}' need more memory than it has"
+            problems.add(hypervisor.spot("memory"), message, found=f"{needs} MB", allowed=f"{has} MB", fix=fix)
+
+
+def _vm_memory(vm: VmRecord, raw: TopologyRecord) -> int:
+    return int(first_said("memory", vm, _defaults(raw).vm))
+
+
+def _hypervisor_memory(hypervisor: HypervisorRecord, raw: TopologyRecord) -> int:
+    return int(first_said("memory", hypervisor, _defaults(raw).hypervisor))
+
+
+def _check_mtu(raw: TopologyRecord, problems: Problems) -> None:
+    """Notes an underlay that cannot carry a VM's packets even without an overlay's headers."""
+    underlay, vm = first_said("underlay_mtu", raw), first_said("vm_mtu", raw)
+    if vm > underlay:
+        spot = raw.spot("vm_mtu" if raw.vm_mtu is not None else "underlay_mtu")
+        fix = f"underlay_mtu: {vm + 100} leaves room for any overlay's headers"
+        problems.add(spot, "VMs send larger packets than the underlay carries", found=f"{vm} over {underlay}", fix=fix)
+
+
+# -- the model -----------------------------------------------------------------------------
+
+
+def _nodes(raw: TopologyRecord, sites: dict[str, str]) -> tuple[Node, ...]:
+    nodes = []
+    for kind, records in by_kind(raw):
+        if kind in _ENDPOINTS:
+            continue
+        for index, record in enumerate(records, 1):
+            role = first_said("role", record) if isinstance(record, SwitchRecord) else ""
+            memory = _hypervisor_memory(record, raw) if isinstance(record, HypervisorRecord) else 0
+            nodes.append(Node(record.name, kind, sites[record.name], index, role, memory))
+    return tuple(nodes)
+
+
+def _endpoints(raw: TopologyRecord, sites: dict[str, str], tenancy: Tenancy) -> tuple[Endpoint, ...]:
+    mobile = {vm.name for vm in raw.vms if vm.mobile} or {vm.name for vm in raw.vms[:1]}
+    endpoints = []
+    for kind, index, record in _numbered_hosts(raw):
+        if isinstance(record, VmRecord):
+            endpoints.append(_vm(record, index, raw, sites, tenancy, mobile=record.name in mobile))
+        else:
+            endpoints.append(_host(record, kind, index, sites, tenancy))
+    return tuple(endpoints)
+
+
+def _vm(
+    record: VmRecord, index: int, raw: TopologyRecord, sites: dict[str, str], tenancy: Tenancy, *, mobile: bool
+) -> Endpoint:
+    hypervisor = record.hypervisor or ""
+    return Endpoint(
+        name=record.name,
+        kind=Kind.VM,
+        site=sites[hypervisor],
+        index=index,
+        hypervisor=hypervisor,
+        segment=tenancy.members[record.name],
+        mac=tenancy.mac[record.name],
+        ip=tenancy.ip[record.name],
+        ip6=tenancy.ip6.get(record.name, ""),
+        port=index,
+        memory_mb=_vm_memory(record, raw),
+        dirty_mb_s=first_said("dirty_rate", record, _defaults(raw).vm),
+        mobile=mobile,
+    )
+
+
+def _host(record: Named, kind: Kind, index: int, sites: dict[str, str], tenancy: Tenancy) -> Endpoint:
+    """A bare-metal host or a client."""
+    return Endpoint(
+        name=record.name,
+        kind=kind,
+        site=sites[record.name],
+        index=index,
+        segment=tenancy.members.get(record.name, ""),
+        mac=tenancy.mac[record.name],
+        ip=tenancy.ip.get(record.name, ""),
+        ip6=tenancy.ip6.get(record.name, ""),
+    )
