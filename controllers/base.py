@@ -209,7 +209,8 @@ class OverlayController(app_manager.RyuApp):
     def _tell_synced(self) -> None:
         """All switches that are here have done all that they were asked."""
         if self.sessions and all(session.settled for session in self.sessions.values()):
-            self.reporter.tell({"event": "synced", "switches": sorted(self.sessions)})
+            located = len(self.core.locations(self.state))
+            self.reporter.tell({"event": "synced", "switches": sorted(self.sessions), "located": located})
 
     def _tell_located(self, before: dict[str, str], now: dict[str, str]) -> None:
         for interface in sorted(before.keys() | now.keys()):

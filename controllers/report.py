@@ -113,7 +113,7 @@ class Reporter:
             marks = list(self._marks)
             self._marks.clear()
             if marks:
-                self._lines.append({"event": "control", "marks": marks})
+                self._lines.append({"event": "control", "messages": marks})
 
     def _write(self) -> None:
         with self._lock:

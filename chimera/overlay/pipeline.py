@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from chimera.model.flow import CONTROLLER, Action, Flow, Goto, Output, SetField
 from chimera.overlay.control import Place
@@ -36,7 +37,12 @@ def from_tunnel(table: int, *first: Action) -> Flow:
 
 def tunnelled(vteps: Iterable[str]) -> tuple[Action, ...]:
     """A copy to each remote VTEP: head-end replication (RFC 7348 section 4.2 leaves it to multicast otherwise)."""
-    return tuple(action for vtep in vteps for action in (SetField("tun_ipv4_dst", vtep), Output(TUNNEL)))
+    return tuple(action for vtep in vteps for action in _copy_to(vtep))
+
+
+@lru_cache
+def _copy_to(vtep: str) -> tuple[Action, Action]:
+    return SetField("tun_ipv4_dst", vtep), Output(TUNNEL)
 
 
 def resolution_to_controller(table: int) -> tuple[Flow, ...]:

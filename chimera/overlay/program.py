@@ -23,8 +23,13 @@ def flows_of(program: Program) -> Iterator[Flow]:
 
 def revised(program: Program, fragments: Mapping[Cause, tuple[Flow, ...]]) -> Program:
     """The program with some fragments replaced; empty ones are left out."""
-    merged = {**program, **fragments}
-    return {cause: flows for cause, flows in merged.items() if flows}
+    merged = dict(program)
+    for cause, flows in fragments.items():
+        if flows:
+            merged[cause] = flows
+        else:
+            merged.pop(cause, None)
+    return merged
 
 
 def change(old: Program, new: Program, causes: Iterable[Cause]) -> tuple[list[Flow], list[int]]:

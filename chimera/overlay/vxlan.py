@@ -10,6 +10,7 @@ multicast. Tables: 0 whose frame is it, learning; 1 what was learned, and below 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
 from chimera.model.control import Effect, Inventory, PacketIn, PacketOut
@@ -58,11 +59,9 @@ class ControllerRules(Rules):
 
     def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
         """The way to an interface; where it is here, also what it may send."""
-        known = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
         if place.switch != switch:
-            if self._local_only(interface):
-                return ()
-            return (Flow(FROM_HERE, KNOWN, known, pipeline.tunnelled([self._vtep[place.switch]])),)
+            return () if self._local_only(interface) else _reach(segment.vni, place.mac, self._vtep[place.switch])
+        known = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
         deliver = (Output(place.port),)
         allowed = pipeline.classified(segment.vni, place, Goto(FROM_HERE))
         if self._local_only(interface):
@@ -91,6 +90,13 @@ class ControllerRules(Rules):
     def _local_only(self, interface: Interface) -> bool:
         """An anycast leg: every switch has its own, none is reached through a tunnel."""
         return self._anycast and bool(interface.leg_of)
+
+
+@lru_cache(maxsize=65536)
+def _reach(vni: int, mac: str, vtep: str) -> tuple[Flow]:
+    """The way through the tunnel, one and the same at every switch but the interface's own."""
+    known = (("tunnel_id", vni), ("eth_dst", mac))
+    return (Flow(FROM_HERE, KNOWN, known, pipeline.tunnelled([vtep])),)
 
 
 class FloodRules(Rules):
