@@ -11,7 +11,6 @@ from chimera.model.codec import from_json, to_json
 from chimera.model.errors import InputError
 from chimera.model.result import Result
 
-
 # A list of numbers as the indenting formatter leaves it: one a line. A JSON string holds no raw line break (RFC 8259,
 # section 7), so nothing that matches is inside one.
 _NUMBERS = re.compile(r"\[\n([-+.eE\dnul,\s]*)\]")

@@ -8,13 +8,28 @@ it, so that they are never stretched. The script zooms by changing the window, n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chimera.model.result import Migration, Series
 from chimera.report.markup import Child, Markup, number, tag
 
 TICKS = 6
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of a run the charts draw, so that the page stays small however long the run was.
+
+    ``buckets`` of a plot outside its focus, ``ticks`` drawn one by one in a lane, ``strokes`` told apart in a row.
+    """
+
+    buckets: int
+    ticks: int
+    strokes: int
+
+
+DETAILS = (Detail(500, 1500, 3000), Detail(120, 300, 500), Detail(30, 40, 80))
 
 
 @dataclass(frozen=True)
@@ -149,6 +164,12 @@ def strokes(times: Iterable[float], top: float, bottom: float) -> str:
     return "".join(f"M{number(t)} {number(top)}V{number(bottom)}" for t in times)
 
 
+def apart(times: Iterable[float], span: float, strokes_: int) -> list[float]:
+    """``times`` without those that would be drawn over each other where ``span`` shows ``strokes_`` strokes."""
+    width = span / strokes_
+    return list({math.floor(t / width): t for t in times}.values())
+
+
 def shade(start: float, end: float, height: float, class_: str, words: str) -> Markup:
     """A shaded stretch of a lane."""
     width = max(end - start, 0)
@@ -161,9 +182,9 @@ def points(series: Series, clock: Clock) -> list[tuple[float, float | None]]:
 
 
 def thin(
-    probes: Sequence[tuple[float, float | None]], focus: Window | None, buckets: int = 500
+    probes: Sequence[tuple[float, float | None]], focus: Window | None, buckets: int
 ) -> list[tuple[float, float | None]]:
-    """Fewer probes that look the same: all inside ``focus``; outside, the lowest, highest and lost ones of each bucket."""
+    """Fewer probes that look the same: all inside ``focus``; outside, the lowest, highest and lost of each bucket."""
     if len(probes) <= 2 * buckets:
         return list(probes)
     width = max((probes[-1][0] - probes[0][0]) / buckets, 1e-9)
@@ -186,10 +207,13 @@ def thin(
 
 def _extremes(bucket: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
     answered = [p for p in bucket if p[1] is not None]
-    value: Callable[[tuple[float, float | None]], float] = lambda p: p[1] or 0.0  # noqa: E731
-    ends = {min(answered, key=value), max(answered, key=value)} if answered else set()
+    ends = {min(answered, key=_round_trip), max(answered, key=_round_trip)} if answered else set()
     lost = [p for p in bucket if p[1] is None]
     return sorted({*ends, *lost[:1], *lost[-1:]}, key=lambda p: p[0])
+
+
+def _round_trip(probe: tuple[float, float | None]) -> float:
+    return probe[1] or 0.0
 
 
 def runs(probes: Sequence[tuple[float, float | None]], interval_ms: float) -> list[tuple[float, float, bool]]:

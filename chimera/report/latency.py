@@ -11,6 +11,7 @@ from chimera.model.result import Migration, Vantage
 from chimera.report.figures import decimal, ms, relation
 from chimera.report.lanes import (
     Clock,
+    Detail,
     Window,
     chart,
     clock_of,
@@ -69,26 +70,28 @@ def vertical(values: Sequence[float]) -> Vertical:
     return Vertical(0.0, high * 1.15, False)
 
 
-def latency_chart(migration: Migration) -> Markup | None:
+def latency_chart(migration: Migration, level: Detail) -> Markup | None:
     """The plots of all vantage points that recorded a series; ``None`` where none did."""
     seen = [v for v in migration.vantage_points if v.series and v.series.sent_s]
     if not seen:
         return None
     clock, window, focus = clock_of(migration), whole_window(migration), stun_window(migration)
-    lanes = [_lane(v, clock, window, focus) for v in seen]
+    lanes = [_lane(v, clock, window, focus, level) for v in seen]
     return chart(lanes, window, f"Round trips around the migration of {migration.vm}", class_="zoomable", whole=window)
 
 
-def _lane(vantage: Vantage, clock: Clock, window: Window, focus: Window | None) -> Markup:
+def _lane(vantage: Vantage, clock: Clock, window: Window, focus: Window | None, level: Detail) -> Markup:
     assert vantage.series is not None
     probes = points(vantage.series, clock)
     answered = [rtt for _, rtt in probes if rtt is not None]
-    axis = vertical(answered)
-    kept = thin(probes, focus)
-    about = f"{relation(vantage)} · round trip {_before_after(probes, clock(vantage.gap_start_s), clock(vantage.gap_end_s))}"
+    axis, across = vertical(answered), number(window.span)
+    crowded = focus is not None and sum(focus.holds(t) for t, _ in probes) > level.ticks
+    kept = thin(probes, None if crowded else focus, level.buckets)
+    start, end = clock(vantage.gap_start_s), clock(vantage.gap_end_s)
+    about = f"{relation(vantage)} · round trip {_before_after(probes, start, end)}"
     body = [
-        shade(clock(vantage.gap_start_s), clock(vantage.gap_end_s), HEIGHT, "gap", f"silent for {ms(vantage.outage_ms)}"),
-        tag("path", class_="grid", d="".join(f"M{number(window.start)} {number(axis(v))}h{number(window.span)}" for v in axis.ticks())),
+        shade(start, end, HEIGHT, "gap", f"silent for {ms(vantage.outage_ms)}"),
+        tag("path", class_="grid", d="".join(f"M{number(window.start)} {number(axis(v))}h{across}" for v in axis.ticks())),
         tag("path", class_="rtt", d=_curve(kept, axis)),
         tag("path", class_="lost", d=strokes((t for t, rtt in kept if rtt is None), BOTTOM + 4, HEIGHT - 2)),
     ]  # fmt: skip

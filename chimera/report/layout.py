@@ -18,11 +18,13 @@ SITE_GAP = 48.0
 MARGIN = 12.0
 
 
-def lay_out(drawn: Map, guests: Mapping[str, Sequence[str]] | None = None, keep: frozenset[str] = frozenset()) -> Layout:
+def lay_out(
+    drawn: Map, guests: Mapping[str, Sequence[str]] | None = None, keep: frozenset[str] = frozenset()
+) -> Layout:
     """Place ``drawn``.
 
-    ``guests`` are the VMs that each hypervisor received later. VMs in ``keep`` are shown even where a hypervisor has too
-    many for its box.
+    ``guests`` are the VMs that each hypervisor received later. VMs in ``keep`` are shown even where a hypervisor has
+    too many for its box.
     """
     layout = Layout()
     levels = _wan_levels(drawn)

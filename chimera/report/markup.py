@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable
+from typing import TypeAlias
 
-Child = "str | int | float | None | Iterable[Child]"
+Child: TypeAlias = "str | int | float | Iterable[Child] | None"
 
 # Characters that XML 1.0 (section 2.2) has no place for: a standalone SVG with one of them does not load.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -31,8 +32,8 @@ def escape(text: str) -> Markup:
 
 
 def join(children: Child) -> Markup:
-    """Children in order: markup as it is, text escaped, ``None`` left out, sequences flattened."""
-    if children is None:
+    """Children in order: markup as it is, text escaped, ``None`` and ``False`` left out, sequences flattened."""
+    if children is None or children is False:
         return Markup()
     if isinstance(children, str):
         return escape(children)
@@ -41,7 +42,7 @@ def join(children: Child) -> Markup:
     return Markup("".join(join(child) for child in children))
 
 
-def tag(name: str, *children: Child, **attributes: str | float | bool | None) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Markup:
     """One element.
 
     ``class_`` becomes ``class``, other underscores hyphens; an attribute that is ``None`` or ``False`` is left out

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from chimera.model.result import Control, Mark, Migration, Phase, Vantage
 from chimera.report.figures import decimal, ms, relation
 from chimera.report.lanes import (
     Clock,
+    Detail,
     Window,
+    apart,
     chart,
     clock_of,
     lane,
@@ -26,30 +28,42 @@ from chimera.report.markup import Markup, number, tag
 PROBE_LANE = 26.0
 CONTROL_ROW = 15.0
 CONTROL_TYPES = 6
-MOST_TICKS = 1500  # probes of a lane that are drawn one by one
+ANSWERED, LOST = (3.0, 15.0), (11.0, PROBE_LANE - 2)  # upper and lower end of a probe's tick
 
 
-def timelines(migration: Migration, control: Control, marks: Sequence[Mark]) -> list[Markup]:
+def timelines(migration: Migration, control: Control, marks: Sequence[Mark], level: Detail) -> list[Markup]:
     """The whole migration, and where the VM was frozen the stretch around the stun again, enlarged."""
     whole, detail = whole_window(migration), stun_window(migration)
     label = f"Timeline of the migration of {migration.vm}"
-    overview = _timeline(migration, control, marks, whole, whole, f"{label}, all of it", "overview")
+    lanes = _Lanes(migration, control, marks, whole, level)
+    overview = chart(
+        lanes.all(whole), whole, f"{label}, all of it", class_="overview" if detail else "zoomable", whole=whole
+    )
     if detail is None:
         return [overview]
-    return [overview, _timeline(migration, control, marks, detail, whole, f"{label}, around the stun", "zoomable")]
+    zoomed = chart(lanes.all(detail), detail, f"{label}, around the stun", class_="zoomable", whole=whole)
+    return [overview, zoomed]
 
 
-def _timeline(
-    migration: Migration, control: Control, marks: Sequence[Mark], window: Window, whole: Window, label: str, class_: str
-) -> Markup:
-    clock = clock_of(migration)
-    lanes = [
-        _phase_lane(migration.phases, clock),
-        _mark_lane(marks, clock, whole),
-        _control_lane(control, clock, window, whole),
-        *(_probe_lane(v, clock, window) for v in migration.vantage_points),
-    ]
-    return chart(lanes, window, label, class_=class_, whole=whole)
+@dataclass(frozen=True)
+class _Lanes:
+    """The lanes of one migration, for whichever window."""
+
+    migration: Migration
+    control: Control
+    marks: Sequence[Mark]
+    whole: Window
+    level: Detail
+
+    def all(self, window: Window) -> list[Markup | None]:
+        """Every lane there is something to say in."""
+        clock = clock_of(self.migration)
+        return [
+            _phase_lane(self.migration.phases, clock),
+            _mark_lane(self.marks, clock, window),
+            _control_lane(self.control, clock, window, self.whole, self.level),
+            *(_probe_lane(v, clock, window, self.level) for v in self.migration.vantage_points),
+        ]
 
 
 def _phase_lane(phases: Sequence[Phase], clock: Clock) -> Markup | None:
@@ -87,41 +101,43 @@ def _phase(phase: Phase, row: int, clock: Clock) -> Markup:
     )
 
 
-def _mark_lane(marks: Sequence[Mark], clock: Clock, whole: Window) -> Markup | None:
+def _mark_lane(marks: Sequence[Mark], clock: Clock, window: Window) -> Markup | None:
     """What the scenario did meanwhile, one line each, so that words never meet."""
-    inside = [m for m in marks if whole.holds(clock(m.t_s))]
+    inside = [m for m in marks if window.holds(clock(m.t_s))]
     if not inside:
         return None
     flags = [
         tag(
             "div",
             tag("span", mark.text),
-            class_="flag flip" if clock(mark.t_s) > whole.start + whole.span / 2 else "flag",
+            class_="flag flip" if clock(mark.t_s) > window.start + window.span / 2 else "flag",
             style=f"--a:{number(clock(mark.t_s))};top:{18 * row}px",
             title=f"{mark.text} at {ms(clock(mark.t_s))}",
         )
         for row, mark in enumerate(inside)
     ]
-    return lane("scenario", "what else happened", tag("div", flags, class_="flags", style=f"height:{18 * len(flags)}px"))
+    return lane(
+        "scenario", "what else happened", tag("div", flags, class_="flags", style=f"height:{18 * len(flags)}px")
+    )
 
 
-def _control_lane(control: Control, clock: Clock, window: Window, whole: Window) -> Markup | None:
-    near = [m for m in control.marks if whole.holds(clock(m.t_s))]
-    if not near:
+def _control_lane(control: Control, clock: Clock, window: Window, whole: Window, level: Detail) -> Markup | None:
+    times: dict[str, list[float]] = {}
+    for mark in control.marks:
+        if whole.holds(clock(mark.t_s)):
+            times.setdefault(mark.type, []).append(clock(mark.t_s))
+    if not times:
         return None
-    kinds = Counter(m.type for m in near)
-    shown = [kind for kind, _ in kinds.most_common(CONTROL_TYPES)]
-    height = CONTROL_ROW * (len(shown) + (len(kinds) > len(shown)))
-    strokes_ = [
-        tag("path", class_=f"control c{row}", d=_control_row(row, (clock(m.t_s) for m in near if m.type == kind)))
-        for row, kind in enumerate(shown)
+    rows = sorted(times.items(), key=lambda item: -len(item[1]))
+    if len(rows) > CONTROL_TYPES:
+        rows = [*rows[:CONTROL_TYPES], ("others", sorted(t for _, rest in rows[CONTROL_TYPES:] for t in rest))]
+    drawn = [
+        tag("path", class_=f"control c{row}", d=_control_row(row, apart(found, window.span, level.strokes)))
+        for row, (_, found) in enumerate(rows)
     ]
-    names = [_row_name(row, f"{kind} × {kinds[kind]}") for row, kind in enumerate(shown)]
-    if len(kinds) > len(shown):
-        others = [clock(m.t_s) for m in near if m.type not in shown]
-        strokes_.append(tag("path", class_="control", d=_control_row(len(shown), others)))
-        names.append(_row_name(len(shown), f"others × {len(others)}"))
-    drawing = plot(strokes_, window, height, f"{len(near)} control messages around the migration")
+    names = [_row_name(row, f"{kind} × {len(found)}") for row, (kind, found) in enumerate(rows)]
+    words = f"{sum(map(len, times.values()))} control messages around the migration"
+    drawing = plot(drawn, window, CONTROL_ROW * len(rows), words)
     return lane("control messages", "a stroke each, at the moment it was seen", [drawing, names])
 
 
@@ -133,31 +149,35 @@ def _row_name(row: int, text: str) -> Markup:
     return tag("span", text, class_="row-name", style=f"top:{number(row * CONTROL_ROW)}px")
 
 
-def _probe_lane(vantage: Vantage, clock: Clock, window: Window) -> Markup:
+def _probe_lane(vantage: Vantage, clock: Clock, window: Window, level: Detail) -> Markup:
     silent = f"silent for {ms(vantage.outage_ms)}"
     about = f"{relation(vantage)} · {silent} · lost {decimal(vantage.probes_lost)} of {decimal(vantage.probes_sent)}"
     gap = shade(clock(vantage.gap_start_s), clock(vantage.gap_end_s), PROBE_LANE, "gap", silent)
     words = f"Probes from {vantage.name}: {about}"
-    return lane(vantage.name, about, plot([gap, _probes(vantage, clock, window)], window, PROBE_LANE, words), "probes")
+    return lane(
+        vantage.name, about, plot([gap, _probes(vantage, clock, window, level)], window, PROBE_LANE, words), "probes"
+    )
 
 
-def _probes(vantage: Vantage, clock: Clock, window: Window) -> list[Markup]:
+def _probes(vantage: Vantage, clock: Clock, window: Window, level: Detail) -> list[Markup]:
     """A tick for each probe where there is room, else a bar for each unbroken stretch; lost ones stand lower."""
     if vantage.series is None:
         return []
     probes = points(vantage.series, clock)
     inside = [p for p in probes if window.holds(p[0])]
-    each = inside if len(inside) <= MOST_TICKS else []
+    each = inside if len(inside) <= level.ticks else []
     rest = [p for p in probes if not (each and window.holds(p[0]))]
-    answered = strokes((t for t, rtt in each if rtt is not None), 3, 15)
-    lost = strokes((t for t, rtt in each if rtt is None), 11, PROBE_LANE - 2)
     bars = runs(rest, vantage.interval_ms)
-    return [
-        tag("path", class_="answered bar", d=_bars((b for b in bars if b[2]), 3, 15)),
-        tag("path", class_="lost bar", d=_bars((b for b in bars if not b[2]), 11, PROBE_LANE - 2)),
-        tag("path", class_="answered", d=answered),
-        tag("path", class_="lost", d=lost),
+    drawn = [
+        tag("path", class_="answered", d=strokes((t for t, rtt in each if rtt is not None), *ANSWERED)),
+        tag("path", class_="lost", d=strokes((t for t, rtt in each if rtt is None), *LOST)),
+        tag("path", class_="answered bar", d=_bars((b for b in bars if b[2]), *ANSWERED)),
     ]
+    if len(bars) > 4 * level.buckets:  # losses all over the place: bars would be slivers
+        lost = apart((t for t, rtt in rest if rtt is None), rest[-1][0] - rest[0][0], level.buckets)
+        return [*drawn[:2], tag("path", class_="answered bar", d=_bars([(rest[0][0], rest[-1][0], True)], *ANSWERED)),
+                tag("path", class_="lost", d=strokes(lost, *LOST))]  # fmt: skip
+    return [*drawn, tag("path", class_="lost bar", d=_bars((b for b in bars if not b[2]), *LOST))]
 
 
 def _bars(stretches: Iterable[tuple[float, float, bool]], top: float, bottom: float) -> str:

@@ -40,7 +40,7 @@ def render_map(drawn: Map, highlight: Sequence[PathReport] = (), title: str = "T
 def map_figure(
     drawn: Map, flows: Sequence[Sequence[PathReport]], migrations: Sequence[Migration] = ()
 ) -> tuple[Markup, float]:
-    """The map inside the page and its width in pixels; the page's tabs show the layers ``flow-0``, ``flow-1`` … of it."""
+    """The map inside the page and its width in pixels; the page's tabs show its layers ``flow-0`` …."""
     paths = [path for flow in flows for path in flow]
     layout = lay_out(drawn, guests_of(drawn, paths, migrations), _named(paths))
     return _svg(layout, "Map of the topology", [_draw(drawn, layout, flows)]), layout.width
@@ -135,7 +135,9 @@ def _chip(node: MapNode, box: Box, guest_of: str = "") -> Markup:
     where = f"moved to {guest_of}" if guest_of else f"started at {node.parent}"
     segment = f", segment {node.tenant}/{node.segment}" if node.segment else ""
     name = _text((box.centre[0], box.y + 14), node.name, "vm-name")
-    return tag("g", tag("title", f"VM {node.name}, {where}{segment}"), _rect(box, 4, f"vm{' guest' * bool(guest_of)}"), name)
+    return tag(
+        "g", tag("title", f"VM {node.name}, {where}{segment}"), _rect(box, 4, f"vm{' guest' * bool(guest_of)}"), name
+    )
 
 
 def _more(layout: Layout, host: str, names: Sequence[str]) -> Markup:

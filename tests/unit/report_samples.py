@@ -29,8 +29,6 @@ from chimera.model.result import (
     Wire,
 )
 
-WEST = ["web", "hv1", "leaf1", "r1"]
-
 
 def dual_dc_map() -> Map:
     """Two data centres and a client's site."""
@@ -95,7 +93,12 @@ def phases_from(start: float, precopy_s: float, stun_ms: float) -> list[Phase]:
 
 
 def vantage(
-    name: str, relation: str, rtt: tuple[float, float], window: tuple[float, float], gap: tuple[float, float], stun: float
+    name: str,
+    relation: str,
+    rtt: tuple[float, float],
+    window: tuple[float, float],
+    gap: tuple[float, float],
+    stun: float,
 ) -> Vantage:
     """Probes at 1 kHz over ``window``, all lost that would arrive inside ``gap``, slower right after it."""
     rng = random.Random(name + str(gap))
@@ -120,7 +123,11 @@ def migration(number: int, start: float, source: str, destination: str, slower: 
     precopy, stun = 1.84, 38.4
     freeze = start + 0.05 + precopy
     window = (start - 0.5, freeze + 1.2)
-    there = [("peer", "remote", 20.4, 0.31, 6.1), ("app", "neighbour", 0.18, 20.6, 11.9), ("client", "client", 10.5, 16.7, 14.2)]
+    there = [
+        ("peer", "remote", 20.4, 0.31, 6.1),
+        ("app", "neighbour", 0.18, 20.6, 11.9),
+        ("client", "client", 10.5, 16.7, 14.2),
+    ]
     points = []
     for name, relation, before, after, added in there:
         rtt = (before, after) if number == 1 else (after, before)
@@ -144,7 +151,7 @@ def paths() -> list[PathReport]:
         to_web = ["leaf1", "hv1", "web"] if home else ["leaf1", "r1", "r2", "leaf2", "hv4", "web"]
         found += [
             PathReport("peer", "web", when, 20.4 if home else 0.31, 2 if home else 0,
-                       ["peer", "hv3", "leaf2", *(["r2", "r1", "leaf1", "hv1"] if home else ["hv4"]), "web"], 812.5, 200),
+                       ["peer", "hv3", "leaf2", *(["r2", "r1", "leaf1", "hv1"] if home else ["hv4"]), "web"], 812.5, 9),
             PathReport("app", "web", when, 0.18 if home else 20.6, 0 if home else 2,
                        ["app", "hv1", *([] if home else to_web[:-1]), "web"], 930.1, 200),
             PathReport("client", "web", when, 10.5 if home else 30.9, 2 if home else 4,
@@ -182,19 +189,20 @@ def vmotion(overlay: str = "vxlan", mode: str = "controller", slower: float = 0.
             (-0.002, "flow_mod", "hv3"), (-0.001, "flow_mod", "hv1"), (0.0, "packet_in", "hv4"),
         )
     ]  # fmt: skip
+    asked = {"delay_ms": 10.0, "bandwidth_mbps": 1000.0}
     names = ["hv1", "hv2", "hv3", "hv4", "gw1", "gw2"]
     return Result(
         LabInfo("vmotion", "dual-dc", overlay, "userspace", "0.1.0", {"mode": mode, "gateway": "central"},
                 "2026-01-02T03:04:05Z", "6.18.0 x86_64", "delay line"),
         Timing(1.32, 11.8, 0.21),
         [
-            LinkReport("r1-r2", "r1->r2", {"delay_ms": 10, "bandwidth_mbps": 1000}, {"delay_ms": 10.21, "bandwidth_mbps": 962.4}, "userspace delay line"),
-            LinkReport("r1-r2", "r2->r1", {"delay_ms": 10, "bandwidth_mbps": 1000}, {"delay_ms": 10.19, "bandwidth_mbps": None}, "userspace delay line"),
-            LinkReport("r1-r3", "r1->r3", {"delay_ms": 5, "loss_percent": 0.1}, {"delay_ms": 5.1, "loss_percent": 0.11}, "userspace delay line"),
+            LinkReport("r1-r2", "r1->r2", asked, {"delay_ms": 10.21, "bandwidth_mbps": 962.4}, "ping"),
+            LinkReport("r1-r2", "r2->r1", asked, {"delay_ms": 10.19, "bandwidth_mbps": None}, "ping"),
+            LinkReport("r1-r3", "r1->r3", {"delay_ms": 5, "loss_percent": 0.1}, {"delay_ms": 5.1, "loss_percent": 0.11}, "ping"),
         ],
         moves, paths(), vxlan_wire(),
         Bum(14, 9, 0, 5, 0),
-        Control({"flow_mod": 182, "port_status": 12, "packet_in": 41, "packet_out": 39, "echo_request": 20}, 48_210, marks),
+        Control({"flow_mod": 182, "port_status": 12, "packet_in": 41, "packet_out": 39}, 48_210, marks),
         {name: NodeState(41, 5, 5, 3) for name in names},
         [
             Expectation("two migrations succeeded", True, "2 of 2"),
@@ -213,11 +221,13 @@ def aborted() -> Result:
     whole = vmotion()
     first = whole.migrations[0]
     stayed = replace(
-        first, outage_ms=None, network_outage_ms=None, tcp_survived=None, aborted="link r1-r2 was cut in pre-copy round 2",
+        first, stun_ms=0.0, outage_ms=None, network_outage_ms=None, tcp_survived=None,
+        aborted="link r1-r2 was cut in pre-copy round 2",
         phases=[*first.phases[:3], Phase("abort", 3.5, 3.52, "rolled back")], vantage_points=[],
     )  # fmt: skip
     return replace(
         whole, migrations=[stayed], marks=[Mark(3.45, "link r1-r2 cut"), Mark(6.0, "link r1-r2 restored")],
+        paths=whole.paths[:3],
         expectations=[Expectation("web runs at hv1", True, "hv1"), Expectation("the WAN is back", False, "no answer in 5 s")],
     )  # fmt: skip
 

@@ -1,0 +1,95 @@
+"""How each number was obtained, in the words of a page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Definition(NamedTuple):
+    """A figure of the report, what it means, and where it comes from."""
+
+    figure: str
+    meaning: str
+    method: str
+
+
+DEFINITIONS = (
+    Definition(
+        "stun",
+        "How long the VM did not run.",
+        "The migration itself: from the moment its processes were frozen to the moment they were resumed.",
+    ),
+    Definition(
+        "outage",
+        "The longest silence that a vantage point heard around the migration.",
+        "A prober at the vantage point sends a numbered probe every millisecond or faster and the kernel stamps every "
+        "answer. The outage is the longest gap between an answer and the next one. For a migration as a whole "
+        "it is that of the worst vantage point.",
+    ),
+    Definition(
+        "network outage", "What the network added to the stun.", "Outage minus stun, for each vantage point on its own."
+    ),
+    Definition(
+        "probes lost, duplicated",
+        "Probes that no answer came to, or more than one.",
+        "By sequence number, over all the probes of the vantage point around the migration; a migration's figure is "
+        "the sum over its vantage points.",
+    ),
+    Definition(
+        "misdelivered",
+        "Probes that reached a port they were not for.",
+        "A listener at every other port looks for the probes' own numbers.",
+    ),
+    Definition(
+        "TCP survived",
+        "A session opened before the migration goes on after it.",
+        "Both ends count the bytes and compare them; one byte lost or changed is a no.",
+    ),
+    Definition(
+        "round trip",
+        "How long a probe and its answer take.",
+        "Kernel time stamps of a probe and its answer. A path's figure is the median of the probes sent at that "
+        "moment; the plots show single probes, outside the enlarged stretch the lowest and highest of each small interval.",
+    ),
+    Definition(
+        "WAN crossings",
+        "How often one request and its answer together cross a link between sites: the trombone.",
+        "Copies of the same packet counted in captures on every inter-site link; the median over the packets "
+        "looked at.",
+    ),
+    Definition(
+        "hops",
+        "The nodes one packet passes.",
+        "The same packet found in captures along the way, in the order of the time stamps.",
+    ),
+    Definition(
+        "overhead",
+        "What the overlay adds to a VM's frame.",
+        "Length of the captured frame on an underlay link minus the length of the frame the VM sent.",
+    ),
+    Definition(
+        "BUM frames",
+        "Broadcast, unknown-unicast and multicast copies that load the links between sites.",
+        "Counted in captures on the inter-site links over the whole run.",
+    ),
+    Definition(
+        "control messages",
+        "What the control plane says to make it work.",
+        "Packets of the control plane, by type, each with the time it was seen.",
+    ),
+    Definition(
+        "state",
+        "What each node must remember.",
+        "Flows, MACs, mappings and routes read from the nodes at the end of the run.",
+    ),
+    Definition(
+        "links: asked and got",
+        "What the topology wants of a link and what the link gives.",
+        "Each impaired link is measured, one direction at a time, by itself; a dash means that it was not measured.",
+    ),
+    Definition(
+        "up, run, down",
+        "How long the lab took to start, to run the scenario and to stop.",
+        "The session's own monotonic clock.",
+    ),
+)

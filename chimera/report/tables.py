@@ -1,0 +1,197 @@
+"""Tables of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from chimera.model.result import Bum, Control, Expectation, LinkReport, Migration, NodeState, PathReport, Result, Wire
+from chimera.report.figures import NOT_MEASURED, byte_count, count, decimal, flows, ms, relation, unit, yes_no
+from chimera.report.markup import Child, Markup, tag
+
+LINK_UNITS = {"delay_ms": "ms", "jitter_ms": "ms", "loss_percent": "%", "bandwidth_mbps": "Mbit/s"}
+LINK_NAMES = {"delay_ms": "delay", "jitter_ms": "jitter", "loss_percent": "loss", "bandwidth_mbps": "bandwidth"}
+
+
+def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Child]], figures: Iterable[int] = ()) -> Markup:
+    """A table that scrolls by itself where the page is narrow; ``figures`` are the columns that hold numbers."""
+    right = frozenset(figures)
+    head = [tag("th", name, scope="col", class_="figure" if i in right else None) for i, name in enumerate(columns)]
+    body = [tag("tr", [_cell(cell, index, index in right) for index, cell in enumerate(row)]) for row in rows]
+    drawn = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
+    return tag("div", drawn, class_="scroll", role="region", tabindex=0, aria_label=caption)
+
+
+def _cell(cell: Child, index: int, figure: bool) -> Markup:
+    return tag("th", cell, scope="row") if index == 0 else tag("td", cell, class_="figure" if figure else None)
+
+
+def verdict(passed: bool) -> Markup:
+    """A tick or a cross, with the word for it."""
+    return tag("span", "✓\u00a0holds" if passed else "✗\u00a0fails", class_="good" if passed else "bad")
+
+
+def expectations(found: Sequence[Expectation]) -> Markup:
+    """What the scenario claims, and how it came out."""
+    rows = [(e.name, verdict(e.passed), e.detail) for e in found]
+    return table("What the scenario expects of this run", ("expectation", "verdict", "found"), rows)
+
+
+def vantage_points(migration: Migration) -> Markup:
+    """What each vantage point noticed of one migration."""
+    rows = [
+        (
+            v.name, relation(v), ms(v.outage_ms), ms(v.stun_ms), ms(v.network_outage_ms), decimal(v.probes_sent),
+            decimal(v.probes_lost), decimal(v.probes_duplicated), decimal(v.misdelivered), ms(v.interval_ms),
+        )
+        for v in migration.vantage_points
+    ]  # fmt: skip
+    columns = (
+        "vantage point", "what it is", "outage", "of it stun", "of it network", "probes sent", "lost", "duplicated",
+        "misdelivered", "a probe every",
+    )  # fmt: skip
+    return table(f"What was noticed of the migration of {migration.vm}", columns, rows, range(2, 10))
+
+
+def phases(migration: Migration) -> Markup:
+    """The phases with their lengths, and what was moved in each."""
+    rows = [
+        (p.name, unit(p.start_s - migration.started_s, "s"), ms((p.end_s - p.start_s) * 1000), p.detail)
+        for p in migration.phases
+    ]
+    return table("Phases", ("phase", "began after", "took", ""), rows, (1, 2))
+
+
+def rounds(migration: Migration) -> Markup:
+    """The pre-copy rounds."""
+    rows = [
+        (str(r.number), unit(r.megabytes, "MB"), unit(r.seconds, "s"), unit(r.mbps, "Mbit/s")) for r in migration.rounds
+    ]
+    return table(
+        "Pre-copy rounds, over TCP between the hypervisors", ("round", "memory", "took", "rate"), rows, (1, 2, 3)
+    )
+
+
+def paths(result: Result) -> Markup:
+    """Every path looked at: round trip, crossings and hops, flow by flow."""
+    sites = {n.name: n.site for n in result.map.nodes}
+    rows = [
+        (
+            f"{source}\u00a0→\u00a0{target}", f"{index}. {p.when}", _hops(p, sites), ms(p.rtt_ms),
+            decimal(p.wan_crossings), unit(p.throughput_mbps, "Mbit/s"), decimal(p.packets),
+        )
+        for (source, target), found in flows(result.paths).items()
+        for index, p in enumerate(found, 1)
+    ]  # fmt: skip
+    columns = ("flow", "when", "hops", "round trip", "WAN crossings", "throughput", "packets looked at")
+    return table("Paths; a request and its answer together make the crossings", columns, rows, range(3, 7))
+
+
+def _hops(path: PathReport, sites: dict[str, str]) -> Markup | str:
+    """Hops as a chain, inter-site steps marked; a VM says nothing about its site, for it moves."""
+    if not path.hops:
+        return NOT_MEASURED
+    movable = {path.from_, path.to}
+    parts: list[Child] = [path.hops[0]]
+    for before, after in zip(path.hops, path.hops[1:], strict=False):
+        wan = sites.get(before) != sites.get(after) and not {before, after} & movable
+        parts += [tag("span", " ⇒ WAN ⇒ ", class_="wan-step") if wan else " → ", after]
+    return tag("span", parts, class_="hops")
+
+
+def links(found: Sequence[LinkReport]) -> Markup:
+    """Each impaired link: asked and got."""
+    rows = [
+        (report.link, report.direction.replace("->", " → "), LINK_NAMES.get(key, key),
+         _amount(report.asked.get(key), key), _amount(report.got.get(key), key), report.how)
+        for report in found
+        for key in dict.fromkeys([*report.asked, *report.got])
+    ]  # fmt: skip
+    columns = ("link", "direction", "what", "asked", "got", "how it was measured")
+    return table("Impaired links: asked and got", columns, rows, (3, 4))
+
+
+def _amount(value: float | None, key: str) -> str:
+    return unit(value, LINK_UNITS.get(key, ""))
+
+
+def headers(wire: Wire, added: range) -> Markup:
+    """Each header of the captured frame with its fields."""
+    rows, offset = [], 0
+    for index, header in enumerate(wire.headers):
+        fields = [
+            tag("span", tag("span", f"{key} ", class_="soft"), value, class_="field")
+            for key, value in header.fields.items()
+        ]
+        name: Child = (
+            [header.name, tag("span", " added by the overlay", class_="soft")] if index in added else header.name
+        )
+        rows.append((name, fields, f"{offset}–{offset + header.length_bytes}", byte_count(header.length_bytes)))
+        offset += header.length_bytes
+    return table("The headers, outermost first", ("header", "fields", "bytes", "length"), rows, (2, 3))
+
+
+def control(found: Control) -> Markup:
+    """Control-plane messages by type."""
+    rows: list[Sequence[Child]] = [
+        (kind, decimal(n)) for kind, n in sorted(found.messages.items(), key=lambda i: -i[1])
+    ]
+    rows.append((tag("b", "all"), f"{decimal(sum(found.messages.values()))} in {byte_count(found.bytes)}"))
+    return table("Control-plane messages of the run", ("type", "messages"), rows, (1,))
+
+
+def bum(found: Bum) -> Markup:
+    """Copies that crossed the inter-site links although nobody asked for them by address."""
+    rows = [
+        ("all, on inter-site links", decimal(found.wan_frames)),
+        ("broadcast", decimal(found.broadcast)),
+        ("unknown unicast", decimal(found.unknown_unicast)),
+        ("multicast", decimal(found.multicast)),
+        ("frames at a port they were not for", decimal(found.misdelivered_frames)),
+    ]
+    return table("Broadcast, unknown-unicast and multicast frames", ("kind", "frames"), rows, (1,))
+
+
+def state(found: dict[str, NodeState]) -> Markup:
+    """Forwarding state of each node at the end of the run."""
+    rows = [(name, *map(decimal, (s.flows, s.macs, s.mappings, s.routes))) for name, s in found.items()]
+    sums = [
+        sum(column) for column in zip(*((s.flows, s.macs, s.mappings, s.routes) for s in found.values()), strict=True)
+    ]
+    rows.append(("all", *map(decimal, sums)))
+    return table(
+        "Forwarding state at the end of the run", ("node", "flows", "MACs", "mappings", "routes"), rows, range(1, 5)
+    )
+
+
+def lab(result: Result) -> Markup:
+    """Which experiment this was, and on what."""
+    info, timing = result.lab, result.timing
+    options = ", ".join(f"{key}={value}" for key, value in info.options.items())
+    rows = [
+        ("scenario", info.scenario), ("topology", info.topology), ("overlay", info.overlay),
+        ("options", options or "none"),
+        ("datapath", info.datapath), ("links impaired by", info.impairment or NOT_MEASURED),
+        ("started", info.started or NOT_MEASURED),
+        ("kernel", info.kernel or NOT_MEASURED), ("Chimera Lab", info.version),
+        ("up, run, down", f"{unit(timing.up_s, 's')}, {unit(timing.run_s, 's')}, {unit(timing.down_s, 's')}"),
+        ("captures", ", ".join(result.captures) or "none kept"),
+    ]  # fmt: skip
+    return table("The lab", ("what", "value"), rows)
+
+
+def migrations(result: Result) -> Markup:
+    """One line a migration."""
+    rows = [
+        (
+            str(number), m.vm, f"{m.source}\u00a0→\u00a0{m.destination}", f"rolled back: {m.aborted}" if m.aborted else "moved",
+            unit(m.precopy_s, "s"), ms(m.stun_ms or None), ms(m.outage_ms), ms(m.network_outage_ms),
+            f"{decimal(m.probes_lost)} of {decimal(m.probes_sent)}", decimal(m.probes_duplicated),
+            decimal(m.misdelivered), yes_no(m.tcp_survived),
+        )
+        for number, m in enumerate(result.migrations, 1)
+    ]  # fmt: skip
+    columns = (
+        "", "VM", "from\u00a0→\u00a0to", "outcome", "pre-copy", "stun", "outage", "of it network", "probes lost", "duplicated",
+        "misdelivered", "TCP survived",
+    )  # fmt: skip
+    return table(f"{count(len(rows), 'migration')}; outages are the worst vantage point's", columns, rows, range(4, 12))
