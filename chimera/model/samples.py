@@ -48,10 +48,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The longest silence of a stream: last answer before, first answer after."""
+    """The longest silence of a stream: last answer before, first answer after.
+
+    ``open`` where no answer followed: ``end`` is then the end of the stream, and the silence at least that long.
+    """
 
     start: float
     end: float
+    open: bool = False
 
     @property
     def ms(self) -> float:

@@ -1,0 +1,1 @@
+"""Recordings to figures: pure functions on files that probes and captures left."""
