@@ -106,6 +106,7 @@ class OverlayController(app_manager.RyuApp):
         if name is None:
             return
         if ev.state == MAIN_DISPATCHER:
+            datapath.socket.node = name
             self.sessions[name] = Session(datapath)
             self.sessions[name].ask_state()
         elif name in self.sessions and self.sessions[name].datapath is datapath:
@@ -218,9 +219,8 @@ class OverlayController(app_manager.RyuApp):
                 line = {"event": "located", "interface": interface, "switch": now.get(interface, "")}
                 self.reporter.tell(line)
 
-    def _on_message(self, datapath: int | None, kind: str, size: int, outgoing: bool) -> None:
+    def _on_message(self, node: str, kind: str, size: int, outgoing: bool) -> None:
         self.tally.count(kind, size, outgoing)
-        node = self.names.get(datapath, "") if datapath is not None else ""
         self.reporter.mark({"t": time.time(), "type": kind, "node": node, "bytes": size})
 
     def _answer(self, asked: Line) -> Line:

@@ -1,4 +1,4 @@
-"""The places where Ryu and os-ken offer no hook, each replaced by a subclass of the original.
+"""The places where Ryu and os-ken offer no hook: what they use is replaced by our own.
 
 :func:`install` must run before applications are loaded. It makes every OpenFlow session count its messages,
 announces that the controller listens, and reads only the cookies out of flow statistics: reading
@@ -21,7 +21,7 @@ _HEADER = struct.Struct("!BBHI")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQ")  # ofp_flow_stats up to the cookie, OpenFlow 1.3.5 section 7.3.5.2
 TYPES = {value: name.removeprefix("OFPT_") for name, value in vars(ofp).items() if name.startswith("OFPT_")}
 
-OnMessage = Callable[[int | None, str, int, bool], None]  # datapath id, type, bytes, whether the controller sent it
+OnMessage = Callable[[str, str, int, bool], None]  # switch, type, bytes, whether the controller sent it
 
 
 @dataclass
@@ -77,10 +77,14 @@ class Framer:
         return found
 
 
-class _Tap:
-    """A socket that counts the messages it carries; everything else is the socket's own."""
+class Tap:
+    """A socket that counts the messages it carries; everything else is the socket's own.
 
-    def __init__(self, socket: Any, heard: Callable[[str, int, bool], None]) -> None:
+    ``node`` names the switch at the other end, as soon as somebody knows.
+    """
+
+    def __init__(self, socket: Any, heard: OnMessage) -> None:
+        self.node = ""
         self._socket = socket
         self._heard = heard
         self._framers = {True: Framer(), False: Framer()}
@@ -90,14 +94,16 @@ class _Tap:
 
     def _note(self, data: bytes, outgoing: bool) -> None:
         for kind, size in self._framers[outgoing].feed(data):
-            self._heard(kind, size, outgoing)
+            self._heard(self.node, kind, size, outgoing)
 
     def recv(self, size: int) -> bytes:
+        """Receive and count."""
         data: bytes = self._socket.recv(size)
         self._note(data, False)
         return data
 
     def sendall(self, data: bytes) -> None:
+        """Send and count."""
         self._note(data, True)
         self._socket.sendall(data)
 
@@ -116,20 +122,15 @@ class _Cookie:
 
 
 def install(on_message: OnMessage, on_listening: Callable[[], None]) -> None:
-    """Put the subclasses in place of the originals."""
+    """Have the framework use the counting server and the short statistics."""
 
-    class CountedDatapath(controller.Datapath):
-        def __init__(self, socket: Any, address: Any) -> None:
-            super().__init__(_Tap(socket, self._heard), address)
+    class Server(controller.StreamServer):
+        def __init__(self, listen: Any, handle: Callable[[Any, Any], None], **options: Any) -> None:
+            super().__init__(listen, lambda socket, address: handle(Tap(socket, on_message), address), **options)
 
-        def _heard(self, kind: str, size: int, outgoing: bool) -> None:
-            on_message(self.id, kind, size, outgoing)
-
-    class AnnouncingServer(controller.StreamServer):
         def serve_forever(self) -> None:
             on_listening()
             super().serve_forever()
 
-    controller.Datapath = CountedDatapath
-    controller.StreamServer = AnnouncingServer
+    controller.StreamServer = Server
     parser.OFPFlowStatsReply.cls_stats_body_cls = _Cookie
