@@ -33,7 +33,8 @@ def plan_macs(
         macs[record.name] = mac = said or mac_text(_MAC_BASE[kind] + index)
         if mac in owner:
             spot = record.spot("mac")
-            problems.add(spot, f"the MAC address {mac} is taken by {owner[mac]}", fix="give one of them another")
+            message = f"the MAC address is taken by {owner[mac]}"
+            problems.add(spot, message, found=mac, fix="give one of them another")
         owner.setdefault(mac, f"'{record.name}'")
     return macs
 
@@ -53,7 +54,8 @@ def plan_addresses(
         if host.name in members:
             inside[members[host.name]].append(host)
         elif getattr(host, name) is not None and host.segment is None and "segment" not in host.bad:
-            problems.add(host.spot(name), "a host of the underlay gets its address from there", fix="say its segment:")
+            message = "a host of the underlay gets its address from there"
+            problems.add(host.spot(name), message, found=getattr(host, name), fix="say its segment:")
     addresses: dict[str, str] = {}
     for key, group in inside.items():
         if key in nets:
@@ -71,7 +73,7 @@ def _refuse_addresses(group: list[Attached], key: str, name: str, segments: Segm
     for host in group:
         if getattr(host, name) is not None:
             fix = f"add {subnet}: auto to the segment"
-            problems.add(host.spot(name), f"the segment '{key}' has no {subnet}", fix=fix)
+            problems.add(host.spot(name), f"the segment '{key}' has no {subnet}", found=getattr(host, name), fix=fix)
 
 
 def _address_segment(
@@ -98,8 +100,8 @@ def _claim(host: Attached, name: str, net: Net, taken: dict[int, str], problems:
         return
     value = int(ipaddress.ip_address(text))
     if value in taken:
-        message = f"the address {text} is taken by {taken[value]}"
-        problems.add(host.spot(name), message, fix="delete the line to get a free one")
+        message = f"the address is taken by {taken[value]}"
+        problems.add(host.spot(name), message, found=text, fix="delete the line to get a free one")
     taken.setdefault(value, f"'{host.name}'")
 
 

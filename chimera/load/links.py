@@ -64,7 +64,7 @@ def lay_cables(raw: TopologyRecord, names: Names, problems: Problems) -> list[Ca
                 laid.uplink(node.name, uplink.to, uplink.keys)
     for record in raw.links:
         for a, b in _pairs(record, problems):
-            if a in names.kinds and b in names.kinds:
+            if all(names.kinds.get(end, Kind.VM) is not Kind.VM for end in (a, b)):
                 laid.link(a, b, record)
     if len(laid.cables) > MAX_LINKS:
         problems.add(raw.at, "too many links", found=str(len(laid.cables)), allowed=f"at most {MAX_LINKS}")
@@ -76,7 +76,8 @@ def _pairs(record: LinkRecord, problems: Problems) -> Iterator[tuple[str, str]]:
     if "between" in record.bad or "between" not in record.spots:
         return
     if len(record.between) != 2:
-        found = f"{len(record.between)} names"
+        count = len(record.between)
+        found = "1 name" if count == 1 else f"{count} names"
         problems.add(record.spot("between"), "a link has two ends", found=found, allowed="[first, second]")
         return
     first, second = record.between
@@ -104,7 +105,7 @@ class _Laid:
 
     def _joined_to_itself(self, a: str, b: str, spot: Spot) -> bool:
         if a == b:
-            self._problems.add(spot, f"'{a}' is joined to itself", fix="name another node")
+            self._problems.add(spot, f"'{a}' is joined to itself", found=b, fix="name another node")
         return a == b
 
     def uplink(self, node: str, to: str, keys: LinkKeys) -> None:
@@ -115,7 +116,7 @@ class _Laid:
         if earlier := self._between.get(frozenset((node, to))):
             line = self.cables[earlier[0]].at.place.line
             message = f"'{node}' and '{to}' are joined already, by the uplink in line {line}"
-            self._problems.add(spot, message, fix="a second cable between the two goes under links:")
+            self._problems.add(spot, message, found=to, fix="a second cable between the two goes under links:")
             return
         self._lay(Cable(node, to, spot, (_Said(keys),), open=True))
 
@@ -138,19 +139,20 @@ class _Laid:
         if kind in FABRIC:
             return False
         fix = "say where it is plugged into with its uplink:, or join switches and routers"
-        self._problems.add(spot, f"the {kind} '{node}' has exactly one cable, its uplink", fix=fix)
+        self._problems.add(spot, f"the {kind} '{node}' has exactly one cable, its uplink", found=node, fix=fix)
         return True
 
 
 def build_links(cables: list[Cable], defaults: LinkDefaults | None, problems: Problems) -> tuple[Link, ...]:
     """The links of the model, in order: names, interfaces ``eth0`` …, impairments."""
     names: dict[str, Spot] = {}
+    bases: dict[frozenset[str], str] = {}
     ports: dict[str, int] = {}
     links = []
     for cable in (_with_defaults(each, defaults) for each in cables):
         mtu = cable.find("mtu")[0]
         link = Link(
-            name=_name(cable, names, problems),
+            name=_name(cable, names, bases, problems),
             a=_next_port(cable.a, ports),
             b=_next_port(cable.b, ports),
             forward=_impairment(cable, problems, forward=True),
@@ -182,15 +184,17 @@ def _next_port(node: str, ports: dict[str, int]) -> Port:
     return Port(node, f"eth{number}")
 
 
-def _name(cable: Cable, taken: dict[str, Spot], problems: Problems) -> str:
+def _name(cable: Cable, taken: dict[str, Spot], bases: dict[frozenset[str], str], problems: Problems) -> str:
+    """The given name, or ``a--b`` after the first cable of the pair, with a number where that is taken."""
     given, spot = cable.find("name")
-    name = given if isinstance(given, str) else f"{cable.a}--{cable.b}"
+    base = bases.setdefault(cable.ends, f"{cable.a}--{cable.b}")
+    name = given if isinstance(given, str) else base
     if name in taken and given is not None:
         line = taken[name].place.line
         problems.add(spot, f"two links are called '{name}'", found=name, fix=f"the other stands in line {line}")
     number = 2
     while name in taken:
-        name = f"{given or f'{cable.a}--{cable.b}'}-{number}"
+        name = f"{base}-{number}"
         number += 1
     taken[name] = spot
     return name
@@ -202,8 +206,9 @@ def _impairment(cable: Cable, problems: Problems, *, forward: bool) -> Impairmen
     )
     if jitter > delay:
         spot = cable.find("jitter", forward=forward)[1]
-        fix = "a frame cannot arrive before it was sent"
-        problems.add(spot, "more jitter than delay", found=f"{jitter:g} ms", allowed=f"at most {delay:g} ms", fix=fix)
+        message = "more jitter than delay: a frame would arrive before it was sent"
+        fix = "lower the jitter, or raise the delay"
+        problems.add(spot, message, found=f"{jitter:g} ms", allowed=f"at most {delay:g} ms", fix=fix)
     return Impairment(bandwidth, delay, jitter, loss)
 
 

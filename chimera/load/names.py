@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chimera.load.problems import Problems, Spot, listed
 from chimera.load.records import Named
@@ -35,7 +35,7 @@ def by_kind(raw: TopologyRecord) -> Iterator[tuple[Kind, tuple[Named, ...]]]:
 
 
 def plugged(raw: TopologyRecord) -> Iterator[tuple[Kind, NodeRecord]]:
-    """Every record that has uplinks, with its kind."""
+    """Every record that has cables, with its kind: all but VMs."""
     for kind, records in by_kind(raw):
         yield from ((kind, record) for record in records if isinstance(record, NodeRecord))
 
@@ -57,29 +57,46 @@ class Names:
 
     def _refuse_second(self, record: Named, kind: Kind, first: Spot) -> None:
         message = f"the name '{record.name}' is taken: {_a(self.kinds[record.name])} has it, in line {first.place.line}"
-        self._problems.add(record.at, message, fix=f"give the {kind} another name")
+        fix = f"give the {_label(kind)} another name"
+        self._problems.add(record.at, message, found=record.name, fix=fix)
 
     def of(self, *kinds: Kind) -> list[str]:
         """The names of nodes of these kinds."""
         return [name for name, kind in self.kinds.items() if kind in kinds]
 
     def check(self, name: str, spot: Spot, *kinds: Kind) -> bool:
-        """Whether ``name`` is a node of one of these kinds; notes a problem where it is not."""
+        """Whether ``name`` is a node of one of these kinds; notes a problem, which names the first two, where not."""
         kind = self.kinds.get(name)
         if kind in kinds or self._unread.intersection(kinds):
             return kind in kinds
-        wanted = " or ".join(kinds)
-        known = self.of(*kinds)
-        what = f"'{name}' is {_a(kind)}, not {_a(kinds[0])}" if kind else f"there is no {wanted} '{name}'"
-        if len(kinds) > 1 and kind:
-            what += f" or {kinds[1]}"
-        fix = "" if self._problems.full else did_you_mean(name, known)
-        self._problems.add(spot, what, allowed=listed(known) or f"none: the file has no {wanted}", fix=fix)
+        wanted = " or ".join(map(_label, kinds[:2]))
+        known = self.of(*kinds[:2])
+        message = f"'{name}' is {_a(kind)}, not a {wanted}" if kind else f"there is no {wanted} '{name}'"
+        near = "" if self._problems.full else did_you_mean(name, known)
+        fix = near or ("" if kind else f"declare it under {_TABLES[kinds[0]]}:")
+        allowed = listed(known) or f"none: the file has no {wanted}"
+        self._problems.add(spot, message, found=name, allowed=allowed, fix=fix)
         return False
+
+    def first_of_each(self, raw: TopologyRecord) -> TopologyRecord:
+        """``raw`` without the records whose name was taken before them."""
+        kept: dict[str, Any] = {table: [] for table in _TABLES.values()}
+        seen: set[str] = set()
+        for kind, records in by_kind(raw):
+            for record in records:
+                if record.name not in seen:
+                    kept[_TABLES[kind]].append(record)
+                seen.add(record.name)
+        tables: dict[str, Any] = {table: tuple(records) for table, records in kept.items()}
+        return replace(raw, **tables)
+
+
+def _label(kind: Kind) -> str:
+    return {Kind.VM: "VM", Kind.BARE_METAL: "bare-metal host"}.get(kind, str(kind))
 
 
 def _a(kind: Kind) -> str:
-    return f"a {'VM' if kind is Kind.VM else kind}"
+    return f"a {_label(kind)}"
 
 
 def check_references(raw: TopologyRecord, names: Names) -> None:

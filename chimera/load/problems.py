@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chimera.model.errors import Place, Problem, TopologyError
 
 LIMIT = 50  # problems shown; a file with more has usually one cause
+LIMIT_PER_SPOT = 3  # of one place, such as a name range that stands for many
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Spot:
 
     def under(self, key: str, place: Place | None = None) -> Spot:
         """The spot of ``key`` inside this one."""
-        return Spot(place or self.place, f"{self.key}.{key}" if self.key else key)
+        return Spot(place or self.place, f"{self.key}.{shown(key, 40)}" if self.key else shown(key, 40))
 
     def at(self, place: Place) -> Spot:
         """The same key, written at ``place``."""
@@ -34,11 +35,12 @@ class Refused(Exception):
 
 
 class Problems:
-    """The problems of one file, each once, at most :data:`LIMIT`."""
+    """The problems of one file, each once, at most :data:`LIMIT`; the others are counted."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self._found: dict[Problem, None] = {}
+        self._by_spot: dict[Spot, int] = {}
         self._unshown = 0
 
     def __len__(self) -> int:
@@ -54,10 +56,12 @@ class Problems:
         problem = Problem(spot.place, spot.key, message, shown(found), allowed, fix)
         if problem in self._found:
             return
-        if self.full:
+        shown_here = self._by_spot.get(spot, 0)
+        if self.full or shown_here == LIMIT_PER_SPOT:
             self._unshown += 1
-        else:
-            self._found[problem] = None
+            return
+        self._by_spot[spot] = shown_here + 1
+        self._found[problem] = None
 
     def refuse(self, spot: Spot, refused: Refused, found: str) -> None:
         """Note a refused value."""

@@ -58,13 +58,15 @@ class Named(Record):
 
 
 def keys_of(record: type[Record]) -> Mapping[str, Key]:
-    """The keys of a record, in the order of its table."""
-    return _keys(record)
+    """The keys of a record, in the order of its table, required ones first."""
+    unhashed: Any = record  # mypy takes the instances' lack of a hash for the class's
+    return _keys(unhashed)
 
 
 @cache
 def _keys(record: Any) -> Mapping[str, Key]:
-    return {f.name: f.metadata["key"] for f in fields(record) if "key" in f.metadata}
+    keys = {f.name: f.metadata["key"] for f in fields(record) if "key" in f.metadata}
+    return dict(sorted(keys.items(), key=lambda item: not item[1].required))
 
 
 def first_said(name: str, *records: Record | None) -> Any:
@@ -106,9 +108,10 @@ class Table(Type):
         entries = self._entries(node, spot, problems)
         if entries is None:
             return None
-        values, spots, bad = {}, {}, set()
+        values, spots, bad, unknown = {}, {}, set(), []
         for name, value in entries:
             if name.text not in keys_of(self.record):
+                unknown.append(name.text[:40])
                 self._refuse_key(name, spot, problems)
                 continue
             place = name.place if isinstance(value, YamlScalar) and value.null else value.place
@@ -118,7 +121,7 @@ class Table(Type):
                 bad.add(name.text)
             else:
                 values[name.text] = read
-        self._demand(spot, spots, problems)
+        self._demand(spot, spots, unknown, problems)
         return _Content(values, spots, frozenset(bad))
 
     def _entries(self, node: Yaml, spot: Spot, problems: Problems) -> tuple[tuple[YamlScalar, Yaml], ...] | None:
@@ -133,12 +136,14 @@ class Table(Type):
         known = list(keys_of(self.record))
         fix = "" if problems.full else did_you_mean(name.text[:40], known)
         allowed = listed(known, most=20)
-        problems.add(spot.under(name.text[:40], name.place), "unknown key", found=name.text, allowed=allowed, fix=fix)
+        problems.add(spot.under(name.text, name.place), "unknown key", found=name.text, allowed=allowed, fix=fix)
 
-    def _demand(self, spot: Spot, said: Mapping[str, Spot], problems: Problems) -> None:
+    def _demand(self, spot: Spot, said: Mapping[str, Spot], unknown: list[str], problems: Problems) -> None:
+        """Notes the required keys that are missing, unless a misspelt one was seen to be meant."""
         for name, each in keys_of(self.record).items():
-            if each.required and name not in said:
-                problems.add(spot, f"the key '{name}' is missing", allowed=f"{name}: {each.type.allowed}", fix=each.doc)
+            if each.required and name not in said and not did_you_mean(name, unknown):
+                message = f"the key '{name}' is missing: {each.doc}"
+                problems.add(spot, message, allowed=each.type.allowed, fix=f"add {name}: …")
 
     def schema(self) -> Schema:
         """An object with these properties and no others."""
@@ -177,7 +182,7 @@ class NamedTable(Type):
             return None
         records: list[Named] = []
         for name, value in entries:
-            here = spot.under(name.text[:40], name.place)
+            here = spot.under(name.text, name.place)
             try:
                 names = names_written(name.text)
             except Refused as refused:
@@ -224,7 +229,8 @@ class NamedTable(Type):
                 bad.add(name)
             elif isinstance(value, PerName) and value.count > names:
                 found = f"{value.count} to spread over, for {names} {'name' if names == 1 else 'names'}"
-                problems.add(content.spots[name], "a range longer than that of the names", found=found)
+                allowed = f"at most {names}"
+                problems.add(content.spots[name], "more to spread over than names", found=found, allowed=allowed)
                 bad.add(name)
         return bad
 

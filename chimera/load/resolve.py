@@ -33,6 +33,7 @@ def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
     """
     raw = expand_shorthands(raw, problems)
     names = Names(raw, problems)
+    raw = names.first_of_each(raw)
     check_references(raw, names)
     raw = fill_uplinks(raw, names, problems)
     sites = place_nodes(raw, problems)
@@ -40,6 +41,8 @@ def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
     tenancy = plan_tenancy(raw, _numbered_hosts(raw), problems)
     _check_memory(raw, problems)
     _check_mtu(raw, problems)
+    if not problems and not raw.hypervisors:
+        problems.add(raw.at, "the file has no hypervisor", fix="add hypervisors: {hv1: {uplink: …}}")
     problems.raise_if_any()
     return Topology(
         name=raw.name or "",

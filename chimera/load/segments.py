@@ -74,11 +74,13 @@ class Segments:
         spot = host.spot("segment")
         if keys:
             fix = f"write {keys[0]}"
-            self._problems.add(spot, f"more than one tenant has a segment '{text}'", allowed=", ".join(keys), fix=fix)
+            message = f"more than one tenant has a segment '{text}'"
+            self._problems.add(spot, message, found=text, allowed=listed(keys), fix=fix)
         elif self._complete:
-            fix = "" if self._problems.full else did_you_mean(text, [*self._by_name, *self.drafts])
+            near = "" if self._problems.full else did_you_mean(text, [*self._by_name, *self.drafts])
+            fix = near or "declare it under tenants: TENANT: segments:"
             allowed = listed(list(self.drafts)) or "none: the file has no tenants"
-            self._problems.add(spot, f"there is no segment '{text}'", allowed=allowed, fix=fix)
+            self._problems.add(spot, f"there is no segment '{text}'", found=text, allowed=allowed, fix=fix)
         return ""
 
     def _only(self, host: Attached) -> str:
@@ -102,7 +104,7 @@ def number_segments(drafts: Iterable[Draft], name: str, problems: Problems) -> d
         number = said[draft.key]
         if number in taken:
             message = f"the {name.upper()} {number} is taken by segment '{taken[number]}'"
-            problems.add(draft.record.spot(name), message, fix="delete the line to get a free one")
+            problems.add(draft.record.spot(name), message, found=str(number), fix="delete the line to get a free one")
         taken.setdefault(number, draft.key)
     free = (number for number in count(_FIRST_VNI if name == "vni" else _FIRST_VLAN) if number not in taken)
     return {draft.key: said[draft.key] if draft.key in said else next(free) for draft in drafts}
@@ -200,7 +202,8 @@ def plan_gateways(
         if text6 != "none" and draft.key in nets6:
             gateways6[draft.key] = _gateway(text6, nets6[draft.key], record.spot("gateway6"), problems)
         elif record.gateway6 not in (None, "auto", "none") and "subnet6" not in record.bad:
-            problems.add(record.spot("gateway6"), "the segment has no IPv6 subnet", fix="add subnet6: auto")
+            found = record.gateway6
+            problems.add(record.spot("gateway6"), "the segment has no subnet6", found=found, fix="add subnet6: auto")
         if record.external and text == "none" and "gateway" not in record.bad:
             message = "clients reach an external segment through its gateway, and it has none"
             problems.add(record.spot("external"), message, fix="add gateway: auto")
@@ -235,5 +238,7 @@ def check_gateway_nodes(raw: TopologyRecord, drafts: Iterable[Draft], problems: 
     for draft in drafts:
         if draft.record.gateway not in (None, "none"):
             fix = "add gateways: {gw1: {uplink: NAME}}"
-            problems.add(draft.record.spot("gateway"), "the file has no gateway node to hold this", fix=fix)
+            found = draft.record.gateway
+            message = "the file has no gateway node to hold this"
+            problems.add(draft.record.spot("gateway"), message, found=found, fix=fix)
             return

@@ -57,7 +57,8 @@ def _check_declared(nodes: dict[str, NodeRecord], raw: TopologyRecord, sites: li
             if not raw.sites:
                 fix = f"declare it: sites: [{node.site}]"
             spot = node.spots.get("site", node.at)
-            problems.add(spot, f"there is no site '{node.site}'", allowed=listed(sites), fix=fix)
+            message = f"there is no site '{node.site}'"
+            problems.add(spot, message, found=node.site, allowed=listed(sites), fix=fix)
 
 
 def _refuse_homeless(node: NodeRecord, sites: list[str], problems: Problems) -> None:

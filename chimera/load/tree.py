@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -129,7 +130,7 @@ class _Stop(Exception):
 class _Builder:
     """Turns the events of one document into a tree."""
 
-    def __init__(self, events: Iterator[yaml.Event], problems: Problems) -> None:
+    def __init__(self, events: Iterator[Any], problems: Problems) -> None:
         self._events = events
         self._problems = problems
         self._anchors: dict[str, tuple[Yaml, int] | None] = {}  # node and its size; None while it is being built
@@ -152,20 +153,21 @@ class _Builder:
         event = next(self._events)
         assert isinstance(event, kind), event
 
-    def _place(self, event: yaml.Event) -> Place:
+    def _place(self, event: Any) -> Place:
         return Place(self._problems.file, event.start_mark.line + 1, event.start_mark.column + 1)
 
-    def _spot(self, event: yaml.Event) -> Spot:
+    def _spot(self, event: Any) -> Spot:
         return Spot(self._place(event))
 
-    def _node(self, event: yaml.Event, depth: int) -> Yaml:
+    def _node(self, event: Any, depth: int) -> Yaml:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if depth > MAX_DEPTH:
             raise _Stop(self._spot(event), f"nested deeper than {MAX_DEPTH} levels")
         self._grow(event, 1)
         if event.tag is not None:
-            self._problems.add(self._spot(event), "tags have no meaning here", found=event.tag, fix="delete the tag")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._problems.add(self._spot(event), "tags have no meaning here", found=tag, fix="delete the tag")
         before = self._count
         if event.anchor is not None:
             self._anchors[event.anchor] = None
@@ -174,12 +176,12 @@ class _Builder:
             self._anchors[event.anchor] = node, self._count - before + 1
         return node
 
-    def _grow(self, event: yaml.Event, by: int) -> None:
+    def _grow(self, event: Any, by: int) -> None:
         self._count += by
         if self._count > MAX_NODES:
             raise _Stop(self._spot(event), f"the file holds more than {MAX_NODES} values", fix="use name ranges")
 
-    def _alias(self, event: yaml.AliasEvent) -> Yaml:
+    def _alias(self, event: Any) -> Yaml:
         if event.anchor not in self._anchors:
             raise _Stop(self._spot(event), "no anchor of this name stands before", f"*{event.anchor}")
         known = self._anchors[event.anchor]
@@ -189,7 +191,7 @@ class _Builder:
         self._grow(event, size)
         return node
 
-    def _content(self, event: yaml.Event, depth: int) -> Yaml:
+    def _content(self, event: Any, depth: int) -> Yaml:
         place = self._place(event)
         if isinstance(event, yaml.ScalarEvent):
             return YamlScalar(event.value, not event.style, place)
@@ -230,12 +232,16 @@ class _Builder:
 def _add_syntax_problem(text: str, error: Exception, problems: Problems) -> None:
     """What YAML's own parser complains about, with what it usually means."""
     error = _worded(text) or error
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line, column = (mark.line, mark.column) if mark else (0, 0)
     complaint = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark, opened = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    if "could not find expected ':'" in complaint or mark is None:
+        mark = opened or mark  # the line that lacks the colon, not the one after it
+    line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.splitlines() or [""]
     written = lines[min(line, len(lines) - 1)].strip()
     fix = _likely_fix(complaint, written)
+    if fix.startswith("close") and opened:
+        fix += f" (it was opened in line {opened.line + 1})"
     problems.add(_spot(problems, line, column), f"not valid YAML: {complaint}", found=written, fix=fix)
 
 
@@ -269,6 +275,6 @@ _FIXES = (
     ("expected ',' or '}'", "close the { or put a comma between the entries"),
     ("expected ',' or ']'", "close the [ or put a comma between the entries"),
     ("expected <block end>", "indent all keys of one mapping alike"),
-    ("unexpected end of stream", "close the quote that was opened"),
+    ("unexpected end of stream", "close the quote"),
     ("cannot start any token", "put quotes around a value that begins with this character"),
 )

@@ -33,7 +33,7 @@ class Quantity:
     def allowed(self) -> str:
         """What may be written, for a reader."""
         also = "".join(f", or {word}" for word in self.words)
-        return f"{self.low:g} to {self.high:g} {self.unit}, such as {self.example}{also}"
+        return f"{self.low:.10g} to {self.high:.10g} {self.unit}, such as {self.example}{also}"
 
     def parse(self, text: str) -> float:
         """The value in model units.
