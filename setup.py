@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chimera" / "__init__.py").read_text()).group(1)
 
 # Folders at the top of the checkout that an installed lab finds inside its package; see chimera/share.py.
-DATA = {f"chimera.data.{name}": name for name in ("topologies", "scripts", "labs")}
+DATA = {f"chimera.data.{name}": name for name in ("topologies", "scripts", "labs") if (HERE / name).is_dir()}
 NOT_CODE = ["*.c", "*.h", "*.css", "*.html", "*.js", "*.json", "*.svg", "py.typed"]
 
 setup(
@@ -23,8 +23,8 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     install_requires=["click>=8.1", "msgspec>=0.18", "os-ken>=4.0", "PyYAML>=6.0", "rich>=13", "scapy>=2.5"],
-    packages=[*find_namespace_packages(include=["chimera*", "controllers*"]), "chimera.data", *DATA],
-    package_dir={"chimera.data": "chimera/data", **DATA},
+    packages=[*find_namespace_packages(include=["chimera*", "controllers*"]), *DATA],
+    package_dir=DATA,
     package_data={"": NOT_CODE, **{package: ["**/*"] for package in DATA}},
     entry_points={"console_scripts": ["lab = chimera.cli:main"]},
     zip_safe=False,
