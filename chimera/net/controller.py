@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ class Controller:
     on_route: Callable[[str, str, str], None] = lambda verb, prefix, switch: None
     messages: list[Message] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
-    _seen: dict[str, int] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)  # what switches refused
+    _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stream: socket.socket | None = None
     _log_names: int = 0
@@ -64,7 +65,7 @@ class Controller:
 
     def start(self) -> None:
         """Start the process; it imports and listens while the network is built."""
-        self._seen.clear()
+        self._last.clear()
         log = open(FOLDER / f"controller-{self._log_names}.log", "wb")  # noqa: SIM115 - the child's, closed below
         self._log_names += 1
         argv = [sys.executable, "-m", "controllers", "--inventory", str(FOLDER / "inventory.json")]
@@ -86,22 +87,33 @@ class Controller:
         """True while the process is there."""
         return self._process is not None and self._process.poll() is None
 
-    def wait(self, event: str, *, count: int = 1, timeout_s: float = 30) -> None:
-        """Return when the controller has reported ``event`` at least ``count`` times since it started.
+    def wait_listening(self, timeout_s: float = 30) -> None:
+        """Return when switches can connect. Raises as :meth:`wait_synced`."""
+        self._wait("listening", lambda: "listening" in self._last, timeout_s)
+
+    def wait_synced(self, switches: Collection[str], interfaces: int, timeout_s: float = 30) -> None:
+        """Return when these switches have confirmed all their flows, with that many interfaces located.
 
         Raises:
-            SessionError: it ended instead; its last words are in the text.
+            SessionError: the controller ended instead; its last words are in the text.
             DeadlineError: the report did not come.
         """
+
+        def synced() -> bool:
+            report = self._last.get("synced", {})
+            return set(switches) <= set(report.get("switches", ())) and report.get("located", 0) >= interfaces
+
+        self._wait("in agreement with every switch", synced, timeout_s)
+
+    def _wait(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            while self._seen.get(event, 0) < count:
-                left = deadline - time.monotonic()
+            while not done():
                 if not self.running:
-                    raise SessionError(f"the controller ended before it was {event}:\n{self.last_words()}")
-                if left <= 0:
-                    raise DeadlineError(f"the controller was not {event} within {timeout_s:g} s:\n{self.last_words()}")
-                self._changed.wait(min(left, 0.5))
+                    raise SessionError(f"the controller ended before it was {what}:\n{self.last_words()}")
+                if time.monotonic() > deadline:
+                    raise DeadlineError(f"the controller was not {what} within {timeout_s:g} s:\n{self.last_words()}")
+                self._changed.wait(0.5)
 
     def last_words(self, lines: int = 12) -> str:
         """The end of the controller's log."""
@@ -128,6 +140,8 @@ class Controller:
             self.messages += [Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"]]
         elif event in ("advertise", "withdraw"):
             self.on_route(event, report["prefix"], report.get("switch", ""))
+        elif event == "error":
+            self.errors.append(report["text"])
         with self._changed:
-            self._seen[event] = self._seen.get(event, 0) + 1
+            self._last[event] = report
             self._changed.notify_all()

@@ -18,9 +18,9 @@ from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Segment, To
 from chimera.model.underlay import Forwarding, Underlay
 from chimera.net import cables, guests, kernel, netns, plan, sysctl
 from chimera.net.mn import LabIntf, LabLink, LabNet
-from chimera.net.ovs import OpenVSwitch
+from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
-from chimera.net.tools import has_netem
+from chimera.net.machine import has_netem
 from chimera.wire import ovsdb
 
 MANAGEMENT_BRIDGE = "mgmt"
@@ -72,6 +72,7 @@ class Network:
         self._make_links()
         measure_links(self)
         self.progress(f"starting {len(self.switches)} Open vSwitches")
+        empty_database()  # once, before many threads want it
         with ThreadPoolExecutor(_PARALLEL) as pool:
             for _ in pool.map(self._start_switch, list(self.switches)):
                 pass
@@ -113,6 +114,8 @@ class Network:
         for link in self.topology.links:
             for port in link.ends():
                 ups[port.node].append(f"link set {port.interface} up")
+        for vm in self.topology.vms:
+            ups[vm.hypervisor].append(f"link set {vm.name} up")
         for node_name, lines in ups.items():
             netns.ip_batch(node_name, lines)
 

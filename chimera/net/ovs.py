@@ -14,7 +14,7 @@ from typing import Any
 
 from chimera.model.errors import DeadlineError, MachineError, SessionError
 from chimera.net import netns
-from chimera.wire.ovsdb import Ovsdb, bump
+from chimera.wire.ovsdb import Ovsdb, bump, insert, omap
 
 FOLDER = Path("/run/ovs")
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -61,9 +61,8 @@ class OpenVSwitch:
         self.folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(empty_database(), self.folder / "conf.db")
         self._start_database()
-        threads = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [
-            ["other_config", "insert", ["map", [list(item) for item in _THREADS.items()]]]]}  # fmt: skip
-        self.db.transact(*operations, threads, bump())
+        root = insert("Open_vSwitch", {"other_config": omap(_THREADS)}, "root")
+        self.db.transact(root, *operations, bump())
         self._start_switch()
 
     def restart(self) -> None:
@@ -76,6 +75,7 @@ class OpenVSwitch:
 
     def _start_switch(self) -> None:
         self._daemon("ovs-vswitchd", [f"unix:{self.socket}", "--disable-system"], self.node)
+        self.db.wait_config_applied()
 
     def _daemon(self, program: str, arguments: list[str], namespace: str) -> None:
         """Run a daemon; its ``--detach`` returns when it is ready, so nothing has to be polled."""

@@ -16,6 +16,8 @@ ROUTER = {
     "ipv4/ip_forward": "1",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
+    # An uplink without an address must not answer ARP for the address of the bridge it belongs to.
+    "ipv4/conf/all/arp_ignore": "1",
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
     "ipv4/fib_multipath_hash_policy": "1",

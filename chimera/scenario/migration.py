@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, did_you_mean
+from chimera.model.record import MigrationRecord
 from chimera.model.result import Phase, Round
 from chimera.model.topology import Endpoint
 from chimera.net import guests, kernel, netns
@@ -39,45 +40,19 @@ class Settings:
     limits: Limits = Limits()
 
 
-@dataclass
-class Record:
-    """One migration as it went; times are seconds since the epoch."""
-
-    vm: str
-    source: str
-    destination: str
-    started: float
-    ended: float = 0.0
-    stun_start: float = 0.0
-    stun_end: float = 0.0
-    aborted: str = ""
-    rounds: list[Round] = field(default_factory=list)
-    phases: list[Phase] = field(default_factory=list)  # start_s and end_s are epoch seconds here
-
-    @property
-    def stun_ms(self) -> float:
-        """From freeze to resume."""
-        return (self.stun_end - self.stun_start) * 1000
-
-    @property
-    def precopy_s(self) -> float:
-        """How long the pre-copy rounds took together."""
-        return sum(r.seconds for r in self.rounds)
-
-
 class Migrator:
     """Moves VMs of one network; several at a time, each once."""
 
     def __init__(self, network: Network, progress: Callable[[str], None]) -> None:
         self.network = network
-        self.records: list[Record] = []
+        self.records: list[MigrationRecord] = []
         self._progress = progress
         self._lock = threading.Lock()
         self._moving: set[str] = set()
         self._reserved: dict[str, dict[str, int]] = {}
         self._receivers: dict[str, Receiver] = {}
 
-    def migrate(self, vm_name: str, destination: str, settings: Settings) -> Record:
+    def migrate(self, vm_name: str, destination: str, settings: Settings) -> MigrationRecord:
         """Move a VM.
 
         Raises:
@@ -85,7 +60,7 @@ class Migrator:
             MigrationAborted: it was rolled back; the VM runs at the source.
         """
         vm = self._check(vm_name, destination)
-        record = Record(vm.name, self.network.location[vm.name], destination, time.time())
+        record = MigrationRecord(vm.name, self.network.location[vm.name], destination, time.time())
         with self._lock:
             if vm.name in self._moving:
                 raise SessionError(f"{vm.name} is being migrated already")
@@ -109,7 +84,7 @@ class Migrator:
 
     # -- the sequence ----------------------------------------------------------------------------
 
-    def _run(self, vm: Endpoint, record: Record, settings: Settings) -> None:
+    def _run(self, vm: Endpoint, record: MigrationRecord, settings: Settings) -> None:
         guest = Guest(vm.memory_mb * _MB, vm.dirty_mb_s * _MB)
         with _phase(record, "reserve"):
             self._receiver(record.destination)
@@ -124,7 +99,7 @@ class Migrator:
         self._announce(record, vm, settings.announce)
         self._progress(f"{vm.name} runs at {record.destination}; stunned for {record.stun_ms:.0f} ms")
 
-    def _precopy(self, sender: Sender, record: Record, guest: Guest, limits: Limits) -> int:
+    def _precopy(self, sender: Sender, record: MigrationRecord, guest: Guest, limits: Limits) -> int:
         """Copy memory while the VM runs; returns the bytes that are left for the stun."""
         to_send, number, reason = guest.memory_bytes, 0, ""
         while not reason:
@@ -142,7 +117,7 @@ class Migrator:
         self._progress(f"{record.vm}: pre-copy ends: {reason}")
         return to_send
 
-    def _switch_over(self, sender: Sender, record: Record, vm: Endpoint, left: int) -> None:
+    def _switch_over(self, sender: Sender, record: MigrationRecord, vm: Endpoint, left: int) -> None:
         """Stun, send the last pages, move, resume."""
         record.stun_start = time.time()
         try:
@@ -176,7 +151,7 @@ class Migrator:
             network.move(vm, source)
         network.replug(vm)
 
-    def _announce(self, record: Record, vm: Endpoint, kind: str) -> None:
+    def _announce(self, record: MigrationRecord, vm: Endpoint, kind: str) -> None:
         if kind == "none":
             return
         frame = announcement(kind, vm.mac, vm.ip)
@@ -223,7 +198,7 @@ class Migrator:
 
 
 @contextmanager
-def _phase(record: Record, name: str, detail: str = "") -> Iterator[None]:
+def _phase(record: MigrationRecord, name: str, detail: str = "") -> Iterator[None]:
     start = time.time()
     try:
         yield

@@ -1,0 +1,50 @@
+"""What happened, as it happened: migrations and events of a run, in seconds since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chimera.model.result import Phase, Round
+
+
+@dataclass
+class MigrationRecord:
+    """One migration as it went, written by the migration itself; ``phases`` are in epoch seconds, too."""
+
+    vm: str
+    source: str
+    destination: str
+    started: float
+    ended: float = 0.0
+    stun_start: float = 0.0
+    stun_end: float = 0.0
+    aborted: str = ""
+    rounds: list[Round] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+
+    @property
+    def stun_ms(self) -> float:
+        """From freeze to resume, in milliseconds."""
+        return (self.stun_end - self.stun_start) * 1000
+
+    @property
+    def precopy_s(self) -> float:
+        """How long the pre-copy rounds took together."""
+        return sum(r.seconds for r in self.rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Vantage:
+    """A place to look from: a node that probes a VM, and what it is to that VM."""
+
+    name: str
+    relation: str  # remote, neighbour, client, local
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something the scenario did, or a span in which paths were looked at."""
+
+    start: float
+    end: float
+    text: str

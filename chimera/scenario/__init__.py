@@ -1,0 +1,7 @@
+"""What happens in a lab, and when: the verbs a script is written in, and the migration behind them."""
+
+from chimera.model.errors import MigrationAborted
+from chimera.model.result import Result
+from chimera.scenario.lab import Expect, Lab
+
+__all__ = ["Expect", "Lab", "MigrationAborted", "Result"]
