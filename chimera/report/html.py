@@ -30,6 +30,14 @@ from chimera.report.topology_map import MOMENT_STYLES, map_figure, stylesheet
 LARGEST_PAGE = 1_900_000  # bytes; the promise is 2 MB
 LARGEST_DATA = 700_000  # bytes of embedded, encoded JSON
 
+LANE_KEY = Markup(
+    '<p class="soft lane-key"><span class="swatch s-answered"></span> probe answered '
+    '<span class="swatch s-lost"></span> probe lost (stands lower) '
+    '<span class="swatch s-gap"></span> silence, from the last answer before to the first one after. '
+    "Near it every probe has a tick, further away a bar stands for many; they stand where they were sent. "
+    "0 is the moment the VM was frozen, or the start of the migration where it was not.</p>"
+)
+
 Section = tuple[str, str, Child]  # anchor, heading, content
 
 
@@ -162,16 +170,10 @@ def _migration(migration: Migration, result: Result, level: Detail) -> Child:
     )
     charts = timelines(migration, result.control, result.marks, level)
     latency = latency_chart(migration, level)
-    legend = Markup(
-        '<p class="soft lane-key"><span class="swatch s-answered"></span> probe answered '
-        '<span class="swatch s-lost"></span> probe lost (stands lower) '
-        '<span class="swatch s-gap"></span> silence: from the last answer before to the first one after. '
-        "Probes stand where they were sent; 0 is the moment the VM was frozen, or the start where it was not.</p>"
-    )
     return [
         tag("p", outcome, class_="lead"),
         tables.vantage_points(migration) if migration.vantage_points else None,
-        tag("h3", "Timeline"), legend, charts[0],
+        tag("h3", "Timeline"), LANE_KEY, charts[0],
         [tag("h3", "Around the stun"), charts[1:]] if charts[1:] else None,
         [tag("h3", "Round trips"), latency] if latency else None,
         tag("details", tag("summary", "Phases and pre-copy rounds as tables"),

@@ -16,6 +16,8 @@ from chimera.report.markup import Child, Markup, number, tag
 
 TICKS = 6
 
+Probe = tuple[float, float | None]  # when it was sent, its round trip: milliseconds both; None where it was lost
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -176,20 +178,18 @@ def shade(start: float, end: float, height: float, class_: str, words: str) -> M
     return tag("rect", tag("title", words), class_=class_, x=start, y=0, width=width, height=height)
 
 
-def points(series: Series, clock: Clock) -> list[tuple[float, float | None]]:
+def points(series: Series, clock: Clock) -> list[Probe]:
     """(time, round trip) of each probe, milliseconds both."""
     return [(clock(t), rtt) for t, rtt in zip(series.sent_s, series.rtt_ms, strict=False)]
 
 
-def thin(
-    probes: Sequence[tuple[float, float | None]], focus: Window | None, buckets: int
-) -> list[tuple[float, float | None]]:
+def thin(probes: Sequence[Probe], focus: Window | None, buckets: int) -> list[Probe]:
     """Fewer probes that look the same: all inside ``focus``; outside, the lowest, highest and lost of each bucket."""
     if len(probes) <= 2 * buckets:
         return list(probes)
     width = max((probes[-1][0] - probes[0][0]) / buckets, 1e-9)
-    kept: list[tuple[float, float | None]] = []
-    bucket: list[tuple[float, float | None]] = []
+    kept: list[Probe] = []
+    bucket: list[Probe] = []
     key: float | None = None
     for probe in probes:
         inside = focus is not None and focus.holds(probe[0])
@@ -205,24 +205,29 @@ def thin(
     return kept + _extremes(bucket)
 
 
-def _extremes(bucket: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+def _extremes(bucket: Sequence[Probe]) -> list[Probe]:
     answered = [p for p in bucket if p[1] is not None]
     ends = {min(answered, key=_round_trip), max(answered, key=_round_trip)} if answered else set()
     lost = [p for p in bucket if p[1] is None]
     return sorted({*ends, *lost[:1], *lost[-1:]}, key=lambda p: p[0])
 
 
-def _round_trip(probe: tuple[float, float | None]) -> float:
+def _round_trip(probe: Probe) -> float:
     return probe[1] or 0.0
 
 
-def runs(probes: Sequence[tuple[float, float | None]], interval_ms: float) -> list[tuple[float, float, bool]]:
-    """Unbroken stretches of answered or lost probes: (start, end, answered)."""
+def runs(probes: Sequence[Probe], interval_ms: float) -> list[tuple[float, float, bool]]:
+    """Unbroken stretches of answered or lost probes: (start, end, answered).
+
+    A pause of the prober is neither answered nor lost: it ends a stretch. A series may hold only some of the probes, so
+    that what is a pause follows from how densely it is filled.
+    """
+    density = (probes[-1][0] - probes[0][0]) / len(probes) if probes else 0.0
+    pause = max(5 * interval_ms, 8 * density)
     found: list[tuple[float, float, bool]] = []
     for t, rtt in probes:
         answered = rtt is not None
-        # A pause of the prober is neither answered nor lost: it ends the stretch.
-        if found and found[-1][2] == answered and t - found[-1][1] <= 5 * interval_ms:
+        if found and found[-1][2] == answered and t - found[-1][1] <= pause:
             found[-1] = (found[-1][0], t + interval_ms, answered)
         else:
             found.append((t, t + interval_ms, answered))

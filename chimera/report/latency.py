@@ -12,6 +12,7 @@ from chimera.report.figures import decimal, ms, relation
 from chimera.report.lanes import (
     Clock,
     Detail,
+    Probe,
     Window,
     chart,
     clock_of,
@@ -84,14 +85,14 @@ def _lane(vantage: Vantage, clock: Clock, window: Window, focus: Window | None, 
     assert vantage.series is not None
     probes = points(vantage.series, clock)
     answered = [rtt for _, rtt in probes if rtt is not None]
-    axis, across = vertical(answered), number(window.span)
+    axis, left, across = vertical(answered), number(window.start), number(window.span)
     crowded = focus is not None and sum(focus.holds(t) for t, _ in probes) > level.ticks
     kept = thin(probes, None if crowded else focus, level.buckets)
     start, end = clock(vantage.gap_start_s), clock(vantage.gap_end_s)
     about = f"{relation(vantage)} · round trip {_before_after(probes, start, end)}"
     body = [
         shade(start, end, HEIGHT, "gap", f"silent for {ms(vantage.outage_ms)}"),
-        tag("path", class_="grid", d="".join(f"M{number(window.start)} {number(axis(v))}h{across}" for v in axis.ticks())),
+        tag("path", class_="grid", d="".join(f"M{left} {number(axis(v))}h{across}" for v in axis.ticks())),
         tag("path", class_="rtt", d=_curve(kept, axis)),
         tag("path", class_="lost", d=strokes((t for t, rtt in kept if rtt is None), BOTTOM + 4, HEIGHT - 2)),
     ]  # fmt: skip
@@ -106,14 +107,14 @@ def _lane(vantage: Vantage, clock: Clock, window: Window, focus: Window | None, 
     return lane(vantage.name, about + (" · logarithmic axis" if axis.logarithmic else ""), [drawing, marks], "latency")
 
 
-def _before_after(probes: Sequence[tuple[float, float | None]], start: float, end: float) -> str:
+def _before_after(probes: Sequence[Probe], start: float, end: float) -> str:
     """Medians of the round trips sent before and after the silence."""
     before = [rtt for t, rtt in probes if rtt is not None and t <= start]
     after = [rtt for t, rtt in probes if rtt is not None and t >= end]
     return " → ".join(ms(median(side)) if side else decimal(None) for side in (before, after))
 
 
-def _curve(probes: Sequence[tuple[float, float | None]], axis: Vertical) -> str:
+def _curve(probes: Sequence[Probe], axis: Vertical) -> str:
     """Path data; broken where a probe was lost."""
     parts, pen_down = [], False
     for t, rtt in probes:

@@ -49,7 +49,7 @@ DEFINITIONS = (
         "round trip",
         "How long a probe and its answer take.",
         "Kernel time stamps of a probe and its answer. A path's figure is the median of the probes sent at that "
-        "moment; the plots show single probes, outside the enlarged stretch the lowest and highest of each small interval.",
+        "moment. The plots show single probes near the silence; elsewhere the slowest and a few others stand for all.",
     ),
     Definition(
         "WAN crossings",
@@ -60,7 +60,8 @@ DEFINITIONS = (
     Definition(
         "hops",
         "The nodes one packet passes.",
-        "The same packet found in captures along the way, in the order of the time stamps.",
+        "The same packet found in captures along the way, in the order of the time stamps, as most packets went. On "
+        "the map, the shortest way joins two nodes between which nothing was captured.",
     ),
     Definition(
         "overhead",

@@ -24,7 +24,7 @@ def added_headers(headers: Sequence[Header], overhead_bytes: int | None) -> rang
 
 
 def stack_figure(wire: Wire) -> Markup:
-    """The frame as a whole and its headers enlarged, each bar to its own scale; names alone where no length is known."""
+    """The frame as a whole and its headers enlarged, each bar to its own scale; names where no length is known."""
     if not wire.headers:
         return tag("p", [tag("span", name, class_="chip") for name in wire.stack], class_="chips")
     added = added_headers(wire.headers, wire.overhead_bytes)

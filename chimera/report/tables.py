@@ -99,15 +99,18 @@ def _hops(path: PathReport, sites: dict[str, str]) -> Markup | str:
 
 
 def links(found: Sequence[LinkReport]) -> Markup:
-    """Each impaired link: asked and got."""
+    """Each impaired link: asked and got, and below the table how that was measured."""
+    hows = list(dict.fromkeys(report.how for report in found if report.how))
+    notes = {"": NOT_MEASURED, **{how: str(number) for number, how in enumerate(hows, 1)}}
     rows = [
         (report.link, report.direction.replace("->", " → "), LINK_NAMES.get(key, key),
-         _amount(report.asked.get(key), key), _amount(report.got.get(key), key), report.how)
+         _amount(report.asked.get(key), key), _amount(report.got.get(key), key), notes[report.how])
         for report in found
         for key in dict.fromkeys([*report.asked, *report.got])
     ]  # fmt: skip
-    columns = ("link", "direction", "what", "asked", "got", "how it was measured")
-    return table("Impaired links: asked and got", columns, rows, (3, 4))
+    columns = ("link", "direction", "what", "asked", "got", "how")
+    methods = [tag("li", how) for how in hows]
+    return tag("div", table("Impaired links: asked and got", columns, rows, (3, 4)), tag("ol", methods, class_="soft"))
 
 
 def _amount(value: float | None, key: str) -> str:
@@ -183,7 +186,8 @@ def migrations(result: Result) -> Markup:
     """One line a migration."""
     rows = [
         (
-            str(number), m.vm, f"{m.source}\u00a0→\u00a0{m.destination}", f"rolled back: {m.aborted}" if m.aborted else "moved",
+            str(number), m.vm, f"{m.source}\u00a0→\u00a0{m.destination}",
+            f"rolled back: {m.aborted}" if m.aborted else "moved",
             unit(m.precopy_s, "s"), ms(m.stun_ms or None), ms(m.outage_ms), ms(m.network_outage_ms),
             f"{decimal(m.probes_lost)} of {decimal(m.probes_sent)}", decimal(m.probes_duplicated),
             decimal(m.misdelivered), yes_no(m.tcp_survived),
@@ -191,7 +195,7 @@ def migrations(result: Result) -> Markup:
         for number, m in enumerate(result.migrations, 1)
     ]  # fmt: skip
     columns = (
-        "", "VM", "from\u00a0→\u00a0to", "outcome", "pre-copy", "stun", "outage", "of it network", "probes lost", "duplicated",
-        "misdelivered", "TCP survived",
+        "", "VM", "from\u00a0→\u00a0to", "outcome", "pre-copy", "stun", "outage", "of it network",
+        "probes lost", "duplicated", "misdelivered", "TCP survived",
     )  # fmt: skip
     return table(f"{count(len(rows), 'migration')}; outages are the worst vantage point's", columns, rows, range(4, 12))
