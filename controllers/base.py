@@ -185,10 +185,11 @@ class OverlayController(app_manager.RyuApp):
         for happened in events:
             self.state, wanted = self.core.step(self.state, happened, time.monotonic())
             effects += wanted
-        if self.state is not before:
-            self._tell_located(self.core.locations(before), self.core.locations(self.state))
+        moved = self.state is not before and self._tell_located(before)
         new = {happened.switch for happened in events if isinstance(happened, SwitchUp)}
         self._carry_out(program.compacted(effects), new)
+        if moved:
+            self._tell_synced()
 
     def _carry_out(self, effects: Sequence[Effect], new: set[str]) -> None:
         """Send what concerns switches, tell the session the rest; every ``new`` switch confirms, even nothing."""
@@ -213,11 +214,13 @@ class OverlayController(app_manager.RyuApp):
             located = len(self.core.locations(self.state))
             self.reporter.tell({"event": "synced", "switches": sorted(self.sessions), "located": located})
 
-    def _tell_located(self, before: dict[str, str], now: dict[str, str]) -> None:
-        for interface in sorted(before.keys() | now.keys()):
-            if before.get(interface) != now.get(interface):
-                line = {"event": "located", "interface": interface, "switch": now.get(interface, "")}
-                self.reporter.tell(line)
+    def _tell_located(self, before: Any) -> bool:
+        """Say which interfaces are elsewhere than in the state ``before``, and whether there are any."""
+        old, new = self.core.locations(before), self.core.locations(self.state)
+        moved = [interface for interface in sorted(old.keys() | new.keys()) if old.get(interface) != new.get(interface)]
+        for interface in moved:
+            self.reporter.tell({"event": "located", "interface": interface, "switch": new.get(interface, "")})
+        return bool(moved)
 
     def _on_message(self, node: str, kind: str, size: int, outgoing: bool) -> None:
         self.tally.count(kind, size, outgoing)

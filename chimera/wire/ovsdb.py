@@ -145,7 +145,12 @@ def _insert_controllers(bridge: str, targets: Sequence[str], inactivity_probe_ms
 
 
 def set_controller(bridge: str, targets: Sequence[str], inactivity_probe_ms: int = 5000) -> list[Operation]:
-    """Replace the controllers (``tcp:ADDRESS:PORT``) of the bridge of that name; none removes them."""
+    """Replace the controllers (``tcp:ADDRESS:PORT``) of the bridge of that name.
+
+    Open vSwitch connects to a new target at once, while from one that refused it backs off up to 8 s, whatever
+    ``max_backoff`` says (3.1): a controller that returns does well to listen on another port. Removing the last
+    controller makes Open vSwitch delete all flows of the bridge.
+    """
     operations, references = _insert_controllers(bridge, targets, inactivity_probe_ms)
     return [*operations, update("Bridge", by_name(bridge), {"controller": references})]
 

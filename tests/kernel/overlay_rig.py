@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ from chimera.wire.ovsdb import Ovsdb
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-CONTROLLER = ("100.64.0.1", 6653)
+Process = subprocess.Popen[bytes]
+CONTROLLER = "100.64.0.1"
 
 
 def topology(hypervisors: int, vms: dict[str, tuple[int, str, str]]) -> Topology:
@@ -46,7 +47,7 @@ def topology(hypervisors: int, vms: dict[str, tuple[int, str, str]]) -> Topology
         for n, tenant in enumerate(tenants)
     )
     endpoints = tuple(
-        Endpoint(name, Kind.VM, "dc", n, f"hv{hv}", f"{tenant}/web", f"02:00:00:00:00:{n:02x}", ip, f"fd00::{n:x}/64", n)
+        Endpoint(name, Kind.VM, "dc", n, f"hv{hv}", f"{tenant}/web", f"02:00:00:00:00:{n:02x}", ip, f"fd00::{n}/64", n)
         for n, (name, (hv, tenant, ip)) in enumerate(vms.items(), start=1)
     )
     return Topology("rig", "", (Site("dc"),), nodes, endpoints, segments, ())
@@ -59,14 +60,14 @@ def underlay(top: Topology) -> Underlay:
     return Underlay(Forwarding.ROUTED, 1600, (), (), vtep, macs, {})
 
 
-def start_switch(folder: Path, namespace: Namespace, operations: list[ovsdb.Operation]) -> list[subprocess.Popen[bytes]]:
+def start_switch(folder: Path, namespace: Namespace, operations: list[ovsdb.Operation]) -> list[Process]:
     """Both daemons of an Open vSwitch, on a database that holds ``operations``."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["ovsdb-tool", "create", folder / "conf.db", SCHEMA], check=True)
     environment = {**os.environ, "OVS_RUNDIR": str(folder)}
     socket_path = folder / "db.sock"
 
-    def daemon(program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def daemon(program: str, *arguments: str) -> Process:
         paths = [f"--pidfile={folder}/{program}.pid", f"--unixctl={folder}/{program}.ctl"]
         argv = [program, *arguments, *paths, "-vconsole:off", "-vsyslog:off", f"--log-file={folder}/{program}.log"]
         return subprocess.Popen(namespace.enter(*argv), env=environment)
@@ -106,21 +107,32 @@ class Rig:
     folder: Path
     spaces: dict[str, Namespace]
     listener: socket.socket
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
-    _controller: subprocess.Popen[bytes] | None = None
+    _controller: Process | None = None
     _session: socket.socket | None = None
     _received: bytes = b""
+    _port: int = 6652
 
     # -- the controller
 
     def start_controller(self) -> None:
-        """Start it and wait until every switch has confirmed its flows and every VM is located."""
+        """Start it and wait until every switch has confirmed its flows and every VM is located.
+
+        Each one listens on a port of its own: Open vSwitch backs off for seconds from a target that refused it, and
+        connects to a new one at once.
+        """
+        self._port += 1
+        (self.folder / "inventory.json").write_bytes(to_json(replace(self.inventory, openflow_port=self._port)))
         argv = [sys.executable, "-m", "controllers", "--inventory", str(self.folder / "inventory.json")]
         self.reports.clear()
         self._controller = subprocess.Popen(self.spaces["core"].enter(*argv), cwd=PROJECT)
         self._session, _ = self.listener.accept()
         self._session.settimeout(10)
+        self.await_report(lambda r: r["event"] == "listening")
+        for switch in self.inventory.underlay.vtep:
+            with self.db(switch) as db:
+                db.transact(*ovsdb.set_controller(INTEGRATION, [f"tcp:{CONTROLLER}:{self._port}"]), ovsdb.bump())
         switches = sorted(self.inventory.underlay.vtep)
         vms = len(self.inventory.topology.vms)
         self.await_report(lambda r: r["event"] == "synced" and r["switches"] == switches and r["located"] >= vms)
@@ -195,10 +207,9 @@ def rig(folder: Path, top: Topology, overlay: str = "vxlan", **options: str) -> 
         overlay,
         check_options(descriptor, options),
         {node.name: str(folder / node.name / "db.sock") for node in top.vteps},
-        *CONTROLLER,
+        CONTROLLER,
         api=str(folder / "api.sock"),
     )
-    (folder / "inventory.json").write_bytes(to_json(inventory))
     with ExitStack() as stack:
         spaces: dict[str, Namespace] = {}
         for name in ("core", *(n.name for n in top.vteps), *(vm.name for vm in top.vms)):
@@ -219,7 +230,7 @@ def _build(lab: Rig) -> None:
     for bridge in ("under", "mgmt"):
         core.run("ip", "link", "add", bridge, "type", "bridge")
         core.run("ip", "link", "set", bridge, "up")
-    core.address("mgmt", f"{CONTROLLER[0]}/16")
+    core.address("mgmt", f"{CONTROLLER}/16")
     for vm in top.vms:
         _plug_cable(lab, vm)
     for node in top.vteps:
@@ -244,13 +255,13 @@ def _connect(lab: Rig, node: Node) -> None:
         core.run("ip", "link", "set", f"{bridge[0]}{node.index}", "master", bridge)
     space.address("mgmt0", f"100.64.1.{node.index}/16")
     descriptor = registry.get(lab.inventory.overlay)
-    mine = [descriptor.vm_port(lab.inventory, node.name, vm) for vm in lab.inventory.topology.vms if vm.hypervisor == node.name]
+    here = [vm for vm in lab.inventory.topology.vms if vm.hypervisor == node.name]
+    mine = [descriptor.vm_port(lab.inventory, node.name, vm) for vm in here]
     ports = [*mine, *descriptor.ports(lab.inventory, node.name), *descriptor.legs(lab.inventory, node.name)]
     operations = [
         *ovsdb.add_bridge(
             INTEGRATION,
             fail_mode="secure",
-            controllers=[f"tcp:{CONTROLLER[0]}:{CONTROLLER[1]}"],
             datapath_id=datapath_id(node),
             ports=[p for p in ports if p.bridge == INTEGRATION],
         ),
