@@ -6,7 +6,8 @@ All that happens goes through the application's one event thread, so the core se
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,27 @@ from controllers.report import Line, Reporter
 from controllers.sessions import Adoption, Session
 from controllers.watch import Rows, Watch
 
+Handler = Callable[..., None]
+
 _ADOPTION_DEADLINE_S = 3.0
+_MOST_PENDING = 2000  # effects; more would keep switches waiting for the sake of others
+
+
+def heard(event_class: type, dispatchers: Any = None) -> Callable[[Handler], Handler]:
+    """Like Ryu's ``set_ev_cls``; what the handler brought about goes out when no other event waits."""
+
+    def decorate(handler: Handler) -> Handler:
+        @wraps(handler)
+        def handle(self: OverlayController, ev: Any) -> None:
+            try:
+                handler(self, ev)
+            finally:
+                self.flush()
+
+        decorated: Handler = set_ev_cls(event_class, dispatchers)(handle)
+        return decorated
+
+    return decorate
 
 
 class EventRows(event.EventBase):
@@ -70,6 +91,9 @@ class OverlayController(app_manager.RyuApp):
         self.sessions: dict[str, Session] = {}
         self.attachments = {name: Attachments(name) for name in self.names.values()}
         self.adoption = Adoption(inventory.ovsdb)
+        self._pending: list[Effect] = []
+        self._new: set[str] = set()  # switches to which the pending effects are the first program
+        self._moved = False
         self.watch = Watch(inventory.ovsdb, lambda rows: self.send_event(self.name, EventRows(rows)))
         framework.install(self._on_message, lambda: self.reporter.tell({"event": "listening"}))
 
@@ -82,7 +106,7 @@ class OverlayController(app_manager.RyuApp):
 
     # -- news from OVSDB
 
-    @set_ev_cls(EventRows)
+    @heard(EventRows)
     def rows_handler(self, ev: EventRows) -> None:
         """Interfaces got or lost an identity."""
         rows: Rows = ev.rows
@@ -91,14 +115,14 @@ class OverlayController(app_manager.RyuApp):
         if rows.complete or not rows.reachable:
             self._adopt(self.adoption.database(rows.switch, rows.reachable))
 
-    @set_ev_cls(EventDeadline)
+    @heard(EventDeadline)
     def deadline_handler(self, ev: EventDeadline) -> None:
         """Go on with the switches that are there."""
         self._adopt(self.adoption.deadline())
 
     # -- news from OpenFlow
 
-    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    @heard(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def state_handler(self, ev: Any) -> None:
         """A session with a switch began or ended."""
         datapath = ev.datapath
@@ -115,7 +139,7 @@ class OverlayController(app_manager.RyuApp):
             self._happened([SwitchDown(name)])
             self._tell_synced()
 
-    @set_ev_cls(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
+    @heard(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
     def ports_handler(self, ev: Any) -> None:
         """The ports that a switch has (the answer to our own question: later changes come after it)."""
         found = self._session(ev.msg)
@@ -126,7 +150,7 @@ class OverlayController(app_manager.RyuApp):
         self._happened(self.attachments[name].ports(up))
         self._adopt(self.adoption.ports(name))
 
-    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    @heard(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def port_status_handler(self, ev: Any) -> None:
         """A port came, went or changed."""
         found = self._session(ev.msg)
@@ -135,14 +159,14 @@ class OverlayController(app_manager.RyuApp):
             here = ev.msg.reason != ofp.OFPPR_DELETE and _is_up(port)
             self._happened(self.attachments[found[0]].port(port.name.decode(), port.port_no if here else None))
 
-    @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
+    @heard(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
     def flows_handler(self, ev: Any) -> None:
         """The cookies of the flows that a switch holds: with these it can be programmed."""
         found = self._session(ev.msg)
         if found is not None and (held := found[1].flows_reply(ev.msg)) is not None:
             self._adopt(self.adoption.holds(SwitchUp(found[0], held)))
 
-    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
+    @heard(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
     def packet_handler(self, ev: Any) -> None:
         """A packet for the controller."""
         found = self._session(ev.msg)
@@ -150,14 +174,14 @@ class OverlayController(app_manager.RyuApp):
             match = ev.msg.match
             self._happened([PacketIn(found[0], match["in_port"], ev.msg.data, match.get("tunnel_id", 0))])
 
-    @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
+    @heard(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def barrier_handler(self, ev: Any) -> None:
         """A switch has done all it was asked."""
         found = self._session(ev.msg)
         if found is not None and found[1].barrier_reply(ev.msg.xid):
             self._tell_synced()
 
-    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    @heard(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
     def error_handler(self, ev: Any) -> None:
         """A switch refused a message: the lab must hear of it, its network is not what it seems."""
         found = self._session(ev.msg)
@@ -179,15 +203,23 @@ class OverlayController(app_manager.RyuApp):
         self._happened([event for event in ready if event.switch in self.sessions])
 
     def _happened(self, events: Sequence[Event]) -> None:
-        """Step the core through the events and carry out what it asks for, each switch's share in one go."""
+        """Step the core through the events; what it asks for is pending."""
         before = self.state
-        effects: list[Effect] = []
         for happened in events:
-            self.state, wanted = self.core.step(self.state, happened, time.monotonic())
-            effects += wanted
-        moved = self.state is not before and self._tell_located(before)
-        new = {happened.switch for happened in events if isinstance(happened, SwitchUp)}
-        self._carry_out(program.compacted(effects), new)
+            self.state, effects = self.core.step(self.state, happened, time.monotonic())
+            self._pending += effects
+            if isinstance(happened, SwitchUp):
+                self._new.add(happened.switch)
+        if self.state is not before:
+            self._tell_located(before)
+
+    def flush(self) -> None:
+        """Carry out what is pending, unless more events wait: a burst of them costs each switch one batch."""
+        if not self.events.empty() and len(self._pending) < _MOST_PENDING:
+            return
+        effects, new, moved = program.compacted(self._pending), self._new, self._moved
+        self._pending, self._new, self._moved = [], set(), False
+        self._carry_out(effects, new)
         if moved:
             self._tell_synced()
 
@@ -210,17 +242,17 @@ class OverlayController(app_manager.RyuApp):
 
     def _tell_synced(self) -> None:
         """All switches that are here have done all that they were asked."""
-        if self.sessions and all(session.settled for session in self.sessions.values()):
+        if not self._pending and self.sessions and all(session.settled for session in self.sessions.values()):
             located = len(self.core.locations(self.state))
             self.reporter.tell({"event": "synced", "switches": sorted(self.sessions), "located": located})
 
-    def _tell_located(self, before: Any) -> bool:
-        """Say which interfaces are elsewhere than in the state ``before``, and whether there are any."""
+    def _tell_located(self, before: Any) -> None:
+        """Say which interfaces are elsewhere than in the state ``before``."""
         old, new = self.core.locations(before), self.core.locations(self.state)
         moved = [interface for interface in sorted(old.keys() | new.keys()) if old.get(interface) != new.get(interface)]
         for interface in moved:
             self.reporter.tell({"event": "located", "interface": interface, "switch": new.get(interface, "")})
-        return bool(moved)
+        self._moved = self._moved or bool(moved)
 
     def _on_message(self, node: str, kind: str, size: int, outgoing: bool) -> None:
         self.tally.count(kind, size, outgoing)

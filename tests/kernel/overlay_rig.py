@@ -30,7 +30,7 @@ from chimera.overlay import registry
 from chimera.overlay.base import check_options
 from chimera.overlay.ports import datapath_id
 from chimera.wire import ovsdb
-from chimera.wire.ovsdb import Ovsdb
+from chimera.wire.ovsdb import Ovsdb, OvsdbError
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -73,13 +73,20 @@ def start_switch(folder: Path, namespace: Namespace, operations: list[ovsdb.Oper
         return subprocess.Popen(namespace.enter(*argv), env=environment)
 
     database = daemon("ovsdb-server", str(folder / "conf.db"), f"--remote=punix:{socket_path}")
-    await_true(socket_path.exists)
-    with Ovsdb(str(socket_path)) as db:
+    with await_true(lambda: _session(socket_path)) as db:
         db.transact(ovsdb.insert("Open_vSwitch", {}, "root"))
         db.transact(*operations, ovsdb.bump())
         switch = daemon("ovs-vswitchd", f"unix:{socket_path}", "--disable-system")
         db.wait_config_applied()
     return [switch, database]
+
+
+def _session(path: Path) -> Ovsdb | None:
+    """A session with a database server, once it listens."""
+    try:
+        return Ovsdb(str(path))
+    except OvsdbError:
+        return None
 
 
 def await_true(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
