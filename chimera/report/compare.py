@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chimera.model.result import Result
-from chimera.report.figures import NOT_MEASURED, byte_count, decimal, largest, moved, ms, overlay_name, total, unit
+from chimera.report.figures import NOT_MEASURED, byte_count, decimal, largest, moved, ms, total, unit
 from chimera.report.html import document
 from chimera.report.json import write_text
 from chimera.report.markup import Markup, tag
@@ -105,19 +105,22 @@ def _cells(measure: Measure, values: Sequence[Value]) -> list[Cell]:
 
 
 def columns(results: Sequence[Result]) -> list[str]:
-    """A name for each result: its overlay; with topology, scenario or number where that is not enough."""
-    parts: list[Callable[[Result], str]] = [
-        lambda r: overlay_name(r.lab), lambda r: r.lab.topology, lambda r: r.lab.scenario, lambda r: r.lab.datapath,
-    ]  # fmt: skip
-    told = [part for index, part in enumerate(parts) if index == 0 or len({part(r) for r in results}) > 1]
-    names = [" ".join(part(r) for part in told) for r in results]
+    """A name for each result: its overlay, and what else tells the results apart; a number where nothing does."""
+    fields = ("topology", "scenario", "datapath")
+    keys = sorted({key for r in results for key in r.lab.options})
+    told = [name for name in fields if len({getattr(r.lab, name) for r in results}) > 1]
+    varied = [key for key in keys if len({r.lab.options.get(key) for r in results}) > 1]
+    names = []
+    for lab in (r.lab for r in results):
+        options = [f"{key}={lab.options[key]}" for key in varied if key in lab.options]
+        names.append(" ".join([lab.overlay, *options, *(getattr(lab, name) for name in told)]))
     return [f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def print_comparison(results: Sequence[Result], console: Console) -> None:
     """The table to ``console``; ``+`` marks the best and ``-`` the worst, so that it reads without colour too."""
     drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    drawn.add_column("")
+    drawn.add_column("", no_wrap=True)
     for name in columns(results):
         drawn.add_column(Text(name), justify="right", overflow="fold")
     marks = {"best": ("+", "green"), "worst": ("-", "red"), "": (" ", "")}
@@ -130,7 +133,7 @@ def print_comparison(results: Sequence[Result], console: Console) -> None:
 
 def render_comparison(results: Sequence[Result]) -> str:
     """The table as an HTML page of its own."""
-    rows = [(row.name, *map(_html_cell, row.cells)) for row in compare(results)]
+    rows = [(tag("span", row.name, class_="whole"), *map(_html_cell, row.cells)) for row in compare(results)]
     title = "The same experiment, over each overlay"
     names = ["", *columns(results)]
     about = tag("p", f"▲ best, ▼ worst, {NOT_MEASURED} not measured.", class_="soft")

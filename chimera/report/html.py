@@ -28,6 +28,7 @@ from chimera.report.timeline import timelines
 from chimera.report.topology_map import MOMENT_STYLES, map_figure, stylesheet
 
 LARGEST_PAGE = 1_900_000  # bytes; the promise is 2 MB
+LANES = (24, 72)  # vantage points up to which the first and the second level of detail are tried
 LARGEST_DATA = 700_000  # bytes of embedded, encoded JSON
 
 LANE_KEY = Markup(
@@ -42,12 +43,15 @@ Section = tuple[str, str, Child]  # anchor, heading, content
 
 
 def render(result: Result) -> str:
-    """The page; drawn with less detail where it would grow too large."""
-    for level in DETAILS[:-1]:
-        page = _page(result, level)
-        if len(page.encode(errors="replace")) <= LARGEST_PAGE:
-            return page
-    return _page(result, DETAILS[-1])
+    """The page; drawn with less detail where there is much to draw."""
+    download = _download(result)
+    lanes = sum(len(m.vantage_points) for m in result.migrations)
+    for level, most_lanes in zip(DETAILS[:-1], LANES, strict=True):
+        if lanes <= most_lanes:
+            page = _page(result, level, download)
+            if len(page.encode(errors="replace")) <= LARGEST_PAGE:
+                return page
+    return _page(result, DETAILS[-1], download)
 
 
 def write_html(result: Result, path: Path | str) -> None:
@@ -74,8 +78,8 @@ def document(title: str, body: Child, script: str = "") -> str:
     return f"<!doctype html>\n{tag('html', head, tag('body', body, scripts), lang='en')}\n"
 
 
-def _page(result: Result, level: Detail) -> str:
-    sections = [section for section in _sections(result, level) if section[2]]
+def _page(result: Result, level: Detail, download: Markup) -> str:
+    sections = [section for section in _sections(result, level, download) if section[2]]
     toc = tag("nav", [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in sections], aria_label="Contents")
     main = [tag("section", tag("h2", heading, id=anchor), body) for anchor, heading, body in sections]
     title = f"{result.lab.scenario} over {result.lab.overlay} on {result.lab.topology}"
@@ -94,7 +98,7 @@ def _header(result: Result, title: str) -> Markup:
     return tag("header", tag("p", about, class_="soft"), tag("h1", title), verdict)
 
 
-def _sections(result: Result, level: Detail) -> Iterator[Section]:
+def _sections(result: Result, level: Detail, download: Markup) -> Iterator[Section]:
     yield "summary", "What the VM’s users noticed", _summary(result)
     yield "notes", "What was worse, and why", _notes(result)
     yield "expectations", "Expectations", tables.expectations(result.expectations) if result.expectations else None
@@ -106,7 +110,7 @@ def _sections(result: Result, level: Detail) -> Iterator[Section]:
     yield "control", "Control plane, BUM traffic and state", _control(result)
     yield "links", "Links: asked and got", tables.links(result.links) if result.links else None
     yield "method", "How each number was obtained", _method()
-    yield "lab", "The lab", [tables.lab(result), _download(result)]
+    yield "lab", "The lab", [tables.lab(result), download]
 
 
 def _notes(result: Result) -> Markup | None:
@@ -222,7 +226,7 @@ def _download(result: Result) -> Markup:
 
 
 def _packed(result: Result) -> str:
-    return base64.b64encode(gzip.compress(to_json(result), 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(to_json(result), 6, mtime=0)).decode()
 
 
 def _without_series(result: Result) -> Result:

@@ -103,7 +103,7 @@ def links(found: Sequence[LinkReport]) -> Markup:
     hows = list(dict.fromkeys(report.how for report in found if report.how))
     notes = {"": NOT_MEASURED, **{how: str(number) for number, how in enumerate(hows, 1)}}
     rows = [
-        (report.link, report.direction.replace("->", " → "), LINK_NAMES.get(key, key),
+        (tag("span", report.link, class_="whole"), report.direction.replace("->", " → "), LINK_NAMES.get(key, key),
          _amount(report.asked.get(key), key), _amount(report.got.get(key), key), notes[report.how])
         for report in found
         for key in dict.fromkeys([*report.asked, *report.got])

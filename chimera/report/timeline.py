@@ -10,6 +10,7 @@ from chimera.report.figures import decimal, ms, relation
 from chimera.report.lanes import (
     Clock,
     Detail,
+    Probe,
     Window,
     apart,
     chart,
@@ -167,17 +168,22 @@ def _probes(vantage: Vantage, clock: Clock, window: Window, level: Detail) -> li
     inside = [p for p in probes if window.holds(p[0])]
     each = inside if len(inside) <= level.ticks else []
     rest = [p for p in probes if not (each and window.holds(p[0]))]
-    bars = runs(rest, vantage.interval_ms)
-    drawn = [
-        tag("path", class_="answered", d=strokes((t for t, rtt in each if rtt is not None), *ANSWERED)),
-        tag("path", class_="lost", d=strokes((t for t, rtt in each if rtt is None), *LOST)),
-        tag("path", class_="answered bar", d=_bars((b for b in bars if b[2]), *ANSWERED)),
-    ]
+    answered = tag("path", class_="answered", d=strokes((t for t, rtt in each if rtt is not None), *ANSWERED))
+    lost = tag("path", class_="lost", d=strokes((t for t, rtt in each if rtt is None), *LOST))
+    return [answered, lost, *_far_probes(rest, vantage.interval_ms, level)]
+
+
+def _far_probes(probes: Sequence[Probe], interval_ms: float, level: Detail) -> list[Markup]:
+    bars = runs(probes, interval_ms)
     if len(bars) > 4 * level.buckets:  # losses all over the place: bars would be slivers
-        lost = apart((t for t, rtt in rest if rtt is None), rest[-1][0] - rest[0][0], level.buckets)
-        return [*drawn[:2], tag("path", class_="answered bar", d=_bars([(rest[0][0], rest[-1][0], True)], *ANSWERED)),
-                tag("path", class_="lost", d=strokes(lost, *LOST))]  # fmt: skip
-    return [*drawn, tag("path", class_="lost bar", d=_bars((b for b in bars if not b[2]), *LOST))]
+        first, last = probes[0][0], probes[-1][0]
+        times = apart((t for t, rtt in probes if rtt is None), last - first, level.buckets)
+        answered, lost = _bars([(first, last, True)], *ANSWERED), strokes(times, *LOST)
+    else:
+        answered, lost = (
+            _bars((b for b in bars if b[2] is kind), *at) for kind, at in ((True, ANSWERED), (False, LOST))
+        )
+    return [tag("path", class_="answered bar", d=answered), tag("path", class_="lost bar", d=lost)]
 
 
 def _bars(stretches: Iterable[tuple[float, float, bool]], top: float, bottom: float) -> str:
