@@ -270,3 +270,12 @@ class Result:
     def passed(self) -> bool:
         """True where every expectation holds."""
         return all(e.passed for e in self.expectations)
+
+    def wan_round_trip_ms(self) -> float:
+        """The longest round trip that one inter-site link was asked for; 0 where none is impaired."""
+        between = {link.name for link in self.map.links if link.inter_site}
+        trips: dict[str, float] = {}
+        for link in self.links:
+            if link.link in between:
+                trips[link.link] = trips.get(link.link, 0.0) + link.asked.get("delay_ms", 0.0)
+        return max(trips.values(), default=0.0)

@@ -221,9 +221,8 @@ class Network:
             segment = self.topology.segment_of(item) if item.segment else None
             lines = guests.address_lines(item, segment) if segment else self._address_lines(item.name)
             netns.ip_batch(item.name, ["link set lo up", *lines])
-            if segment:
-                with kernel.inside(netns.path(item.name)):
-                    kernel.checksum_in_software("eth0")
+            with kernel.inside(netns.path(item.name)):
+                kernel.checksum_in_software("eth0")
             return
         netns.ip_batch(item.name, self._node_lines(item))
         if item.name in self.underlay.vtep:
@@ -328,6 +327,15 @@ class Network:
         for vm in self.vms_at(name):
             guests.thaw(vm)
         self._replan()
+
+    def switches_on(self) -> list[str]:
+        """VTEPs that are powered on: those the controller should be in agreement with."""
+        return [node.name for node in self.topology.vteps if node.name not in self.stopped]
+
+    def interfaces_on(self) -> int:
+        """How many VMs and gateway legs they have."""
+        on = self.switches_on()
+        return sum(at in on for at in self.location.values()) + sum(len(self.wiring.legs.get(name, ())) for name in on)
 
     # -- VMs -------------------------------------------------------------------------------------
 

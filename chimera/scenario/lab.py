@@ -202,7 +202,7 @@ class Lab:
                 self.network.start_node(node)
                 return
             self.controller.start()
-            self.controller.wait("synced")
+            self.controller.wait_synced(self.network.switches_on(), self.network.interfaces_on())
 
         self._do(f"{node} started", act)
 

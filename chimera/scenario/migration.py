@@ -31,7 +31,7 @@ _PACE_MBPS = 500.0
 _MB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """How migrations are done; ``pace_mbps`` 0 takes what the network gives."""
 

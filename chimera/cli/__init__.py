@@ -1,0 +1,113 @@
+"""The command line: ``lab VERB …``. One file per verb; a verb's file is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from chimera import __version__
+from chimera.model.errors import LabError
+
+# verb -> (where its click command is, what it does); the order is that of --help
+COMMANDS = {
+    "run": ("chimera.cli.run:run", "Run a scenario and report what the VM's users noticed."),
+    "up": ("chimera.cli.up:up", "Start a lab that stays up."),
+    "down": ("chimera.cli.up:down", "End a lab."),
+    "status": ("chimera.cli.status:status", "Which labs are up, and what is in them."),
+    "cli": ("chimera.cli.enter:cli", "Mininet's command line on a running lab."),
+    "exec": ("chimera.cli.enter:execute", "Run a program on a node of a running lab."),
+    "migrate": ("chimera.cli.act:migrate", "Move a VM of a running lab."),
+    "link": ("chimera.cli.act:link", "Cut, restore or change a link of a running lab."),
+    "stop": ("chimera.cli.act:stop", "Power off a hypervisor or gateway, or end the controller."),
+    "start": ("chimera.cli.act:start", "Power it on again."),
+    "capture": ("chimera.cli.capture:capture", "Capture a link of a running lab into a pcapng file."),
+    "trace": ("chimera.cli.trace:trace", "Follow a packet from VM to VM: headers and flows at each hop."),
+    "inspect": ("chimera.cli.status:inspect", "Everything known about a running lab or a node of it."),
+    "graph": ("chimera.cli.graph:graph", "Draw a topology as SVG."),
+    "validate": ("chimera.cli.files:validate", "Check a topology or lab file."),
+    "schema": ("chimera.cli.files:schema", "Print the JSON Schema of topology or lab files."),
+    "list": ("chimera.cli.files:list_", "List topologies, overlays, scenarios and labs."),
+    "compare": ("chimera.cli.compare:compare", "Compare results in one table."),
+    "doctor": ("chimera.cli.doctor:doctor", "What this machine can do, and how to mend what it cannot."),
+    "bench": ("chimera.cli.bench:bench", "Measure the lab itself: startup, dataplane."),
+    "completion": ("chimera.cli.completion:completion", "Print a completion script for your shell."),
+    "test": ("chimera.cli.test:test", "Run the lab's own tests."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used, so that ``--help`` stays instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every verb, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table itself: no verb is imported to list it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with a likely fix for a verb that is not there."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from chimera.model.errors import did_you_mean
+
+            hint = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"no command '{args[0]}'. {hint or 'lab --help lists them.'}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="lab")
+def lab() -> None:
+    """Chimera Lab: overlay networks and VM mobility, on real packets.
+
+    \b
+    Example:  sudo lab run vmotion --topology dual-dc --overlay vxlan --out results
+    """
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, SIGTERM or a closed terminal; no ``except Exception`` may swallow it."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+def main() -> None:
+    """Entry point: run the command; every expected error becomes a text and an exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        status = lab(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except LabError as error:
+        click.echo(f"lab: {error}", err=True)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has enough
+        sys.exit(0)
+    except (Interrupted, click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("lab: interrupted; nothing is left running", err=True)
+        sys.exit(130)

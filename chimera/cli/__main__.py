@@ -1,0 +1,5 @@
+"""``python -m chimera.cli`` is ``lab``."""
+
+from chimera.cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""What verbs share: options, settings, progress on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+from chimera.model.errors import InputError, MachineError
+
+topology_option = click.option(
+    "--topology", "-t", default=None, metavar="T", help="Name or path of a topology (default: dual-dc)."
+)
+overlay_option = click.option("--overlay", "-o", default=None, metavar="O", help="The overlay (default: vxlan).")
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scenario, migration, overlay or underlay."
+)
+DEFAULT_TOPOLOGY = "dual-dc"
+DEFAULT_OVERLAY = "vxlan"
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
+    """``KEY=VALUE`` words as a mapping.
+
+    Raises:
+        InputError: a word without ``=``, or a key given twice.
+    """
+    found: dict[str, str] = {}
+    for word in settings:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {word}: this is no setting\n    allowed: KEY=VALUE\n    fix: --set {key or 'mode'}=…")
+        if key in found:
+            raise InputError(f"--set {word}: {key} is set twice")
+        found[key] = value
+    return found
+
+
+def need_root() -> None:
+    """Labs need namespaces, and those need root.
+
+    Raises:
+        MachineError: this is no root.
+    """
+    if os.geteuid() != 0:
+        raise MachineError("starting a lab needs root", f"sudo lab {' '.join(sys.argv[1:])}")
+
+
+def progress(quiet: bool = False) -> Callable[[str], None]:
+    """A function that prints what goes on to stderr, with the time since now."""
+    start = time.monotonic()
+    colour = sys.stderr.isatty()
+
+    def show(text: str) -> None:
+        stamp = f"{time.monotonic() - start:7.2f} s"
+        if not quiet:
+            click.echo(f"{click.style(stamp, dim=True) if colour else stamp}  {text}", err=True)
+
+    return show

@@ -1,0 +1,139 @@
+"""``lab run``: one scenario from nothing to its result, and nothing left afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from chimera.cli import common
+from chimera.model.errors import InputError, SessionError
+
+
+@click.command(short_help="Run a scenario and report what the VM's users noticed.")
+@click.argument("scenario")
+@common.topology_option
+@common.overlay_option
+@common.set_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for result.json, report.html and captures.")
+@click.option("--capture", is_flag=True, help="Also write one pcapng file per link (needs --out).")
+@click.option("--json", "as_json", is_flag=True, help="Print the result alone, as JSON, on stdout.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+def run(
+    scenario: str,
+    topology: str | None,
+    overlay: str | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    capture: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run SCENARIO: a name in scripts/ or labs/, or the path of a script.
+
+    Exit status: 0 all expectations hold, 1 one does not, 2 the input is wrong, 3 the machine lacks something,
+    130 interrupted.
+
+    \b
+    Example:  sudo lab run vmotion --topology dual-dc --overlay vxlan --out results
+    """
+    from chimera import session
+    from chimera.cli.chosen import choose
+
+    if capture and out is None:
+        raise InputError("--capture needs a folder to write to\n    fix: add --out DIR")
+    _check_out(out)
+    experiment = choose(scenario, topology, overlay, common.parse_settings(settings))
+    common.need_root()
+    result = _launch(experiment, out, capture, common.progress(quiet))
+    if as_json:
+        from chimera.model.codec import to_json
+
+        click.echo(to_json(result, indent=2).decode())
+    else:
+        from rich.console import Console
+
+        from chimera.report.terminal import print_result
+
+        print_result(result, Console())
+        if out:
+            click.echo(f"report: {out / 'report.html'}")
+    if session.failed(result):
+        raise click.exceptions.Exit(1)
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse an output folder that could not be written to, before anything is started."""
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: this is a file\n    allowed: a folder, which may be new")
+    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"--out {out}: {nearest} cannot be written to")
+
+
+def _launch(experiment, out, capture, progress):  # type: ignore[no-untyped-def]
+    """Run the experiment in a sandbox and write what it found."""
+    from chimera.model.codec import from_json
+    from chimera.model.result import Result
+    from chimera.net import rundir, sandbox
+    from chimera.report.html import write_html
+    from chimera.report.json import write_json
+    from chimera.session import output_folder
+
+    name = f"run-{os.getpid()}"
+    run_dir = rundir.claim(name)
+    handover = run_dir.path / "result.json"
+    try:
+        run_dir.describe(kind="run", out=str(out.absolute()) if out else None, scenario=experiment.script.name)
+        with output_folder(out, name) as partial:
+            child = sandbox.launch(run_dir, lambda: _inside(experiment, handover, partial, capture, progress))
+            status = _wait(child)
+            ended = time.time()
+            if status:
+                raise click.exceptions.Exit(status)
+            result = from_json(handover.read_bytes(), Result)
+            down_s = ended - handover.stat().st_mtime
+            result = replace(result, timing=replace(result.timing, down_s=round(down_s, 3)))
+            if partial:
+                write_json(result, partial / "result.json")
+                write_html(result, partial / "report.html")
+        return result
+    finally:
+        run_dir.remove()
+
+
+def _wait(child) -> int:  # type: ignore[no-untyped-def]
+    """Wait for the session; whatever interrupts that, ends it."""
+    try:
+        return int(child.wait())
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+
+
+def _inside(experiment, handover: Path, partial: Path | None, capture: bool, progress: Callable[[str], None]) -> int:  # type: ignore[no-untyped-def]
+    """What the first process of the sandbox does."""
+    from chimera import session
+    from chimera.model.codec import to_json
+
+    result, instruments = session.run(experiment, progress=progress, record_all=capture)
+    if partial:
+        names = []
+        for name, path in instruments.recordings.items():
+            (partial / "captures").mkdir(exist_ok=True)
+            shutil.copy(path, partial / "captures" / f"{name}.pcapng")
+            names.append(f"captures/{name}.pcapng")
+        result = replace(result, captures=names)
+    handover.write_bytes(to_json(result))
+    return 0
+
+
+__all__ = ["SessionError", "run"]

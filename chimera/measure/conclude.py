@@ -1,0 +1,191 @@
+"""From recordings to figures: what ``result.json`` says about migrations, paths, wire, flooding and state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
+
+from chimera.measure import bum as flooding
+from chimera.measure import paths, pcapng, probes, wire_stack
+from chimera.measure.instruments import Instruments, Look
+from chimera.measure.listen import misdelivered
+from chimera.model.record import MigrationRecord
+from chimera.model.result import Bum, Migration, PathReport, Phase, Vantage, Wire
+from chimera.model.samples import ProbeStream, Window
+from chimera.model.topology import Kind
+from chimera.model.underlay import Forwarding
+from chimera.wire.probe import find_probe
+
+_BEFORE_S = 0.05  # a migration's window opens this long before its stun
+
+
+def migrations(records: Sequence[MigrationRecord], instruments: Instruments, origin: float) -> list[Migration]:
+    """What each migration did to the VM's users; ``origin`` is the start of the run, seconds since the epoch."""
+    return [_migration(record, instruments, origin) for record in records]
+
+
+def _migration(record: MigrationRecord, instruments: Instruments, origin: float) -> Migration:
+    seen = [] if record.aborted and not record.stun_start else _vantages(record, instruments, origin)
+    window = Window(record.started, record.ended)
+    sent = [probes.count(s, window) for s in _streams(record, instruments)]
+    worst = max(seen, key=lambda v: v.outage_ms, default=None)
+    return Migration(
+        vm=record.vm,
+        source=record.source,
+        destination=record.destination,
+        started_s=round(record.started - origin, 4),
+        precopy_s=round(record.precopy_s, 4),
+        stun_ms=round(record.stun_ms, 3),
+        outage_ms=worst.outage_ms if worst else None,
+        network_outage_ms=worst.network_outage_ms if worst else None,
+        probes_sent=sum(v.probes_sent for v in seen) if seen else sum(c.sent for c in sent),
+        probes_lost=sum(v.probes_lost for v in seen) if seen else sum(c.lost for c in sent),
+        probes_duplicated=sum(v.probes_duplicated for v in seen) if seen else sum(c.duplicated for c in sent),
+        misdelivered=sum(v.misdelivered for v in seen),
+        tcp_survived=_survived(record, instruments),
+        aborted=record.aborted,
+        rounds=record.rounds,
+        phases=[Phase(p.name, round(p.start_s - origin, 5), round(p.end_s - origin, 5), p.detail) for p in record.phases],
+        vantage_points=seen,
+    )
+
+
+def _streams(record: MigrationRecord, instruments: Instruments) -> list[ProbeStream]:
+    """Probes of this VM that were on their way during the migration."""
+    return [
+        s for s in instruments.streams
+        if s.target == record.vm and s.records and s.records[0].sent <= record.started <= s.records[-1].sent
+    ]  # fmt: skip
+
+
+def _vantages(record: MigrationRecord, instruments: Instruments, origin: float) -> list[Vantage]:
+    window = Window(record.stun_start - _BEFORE_S, record.ended)
+    found = []
+    for stream in _streams(record, instruments):
+        astray = misdelivered(instruments.heard, Window(record.started, record.ended + 1.0), {stream.flow})
+        found.append(probes.vantage(stream, window, stun_ms=record.stun_ms, origin=origin, misdelivered=astray))
+    return found
+
+
+def _survived(record: MigrationRecord, instruments: Instruments) -> bool | None:
+    """What the TCP session said at the first checkpoint after the migration; None where there was no session."""
+    later = [session for when, session in instruments.checkpoints if when >= record.ended]
+    if not later:
+        return None
+    return later[0] is not None and later[0].survived
+
+
+# -- paths -------------------------------------------------------------------------------------
+
+
+def path_reports(instruments: Instruments) -> list[PathReport]:
+    """How packets of each watched flow travelled at each look, there and back."""
+    return [report for look in instruments.looks for report in _look(look, instruments)]
+
+
+def _look(look: Look, instruments: Instruments) -> Iterable[PathReport]:
+    frames = [frame for path in look.files.values() for frame in pcapng.read(path)]
+    inter_site = {link.name for link in instruments.topology.inter_site_links()}
+    crossed = paths.count_crossings(
+        chain.from_iterable(pcapng.crossings(path) for name, path in look.files.items() if name in inter_site)
+    )
+    for stream in instruments.streams:
+        crossings = paths.wan_crossings(crossed, stream, look.window)
+        if crossings is None:
+            continue
+        nodes = paths.hops(frames, stream.flow, look.window) or [look.location[stream.target]]
+        yield PathReport(
+            from_=stream.vantage,
+            to=stream.target,
+            when=look.when,
+            rtt_ms=probes.rtt_ms(stream, look.window),
+            wan_crossings=crossings.median,
+            hops=[n for n in (stream.vantage, *(n for n in nodes if n != stream.vantage), stream.target)],
+            throughput_mbps=look.throughput_mbps.get((stream.vantage, stream.target)),
+            packets=crossings.probes,
+        )
+
+
+# -- wire --------------------------------------------------------------------------------------
+
+
+def wire(instruments: Instruments) -> Wire:
+    """How the overlay wraps a VM's frame, from the first look: preferably where it crosses between sites."""
+    inside = {w.flow for w in instruments.watched if w.vantage.relation != "client"}
+    inter_site = {link.name for link in instruments.topology.inter_site_links()}
+    for look in instruments.looks:
+        for name in sorted(look.files, key=lambda n: n not in inter_site):
+            frames = [f for f in pcapng.crossings(look.files[name]) if _flow(f.data) in inside]
+            found = wire_stack.wire(frames, name)
+            if found.frames:
+                return found
+    return Wire()
+
+
+def _flow(frame: bytes) -> int | None:
+    mark = find_probe(frame)
+    return mark.flow if mark else None
+
+
+# -- flooding ----------------------------------------------------------------------------------
+
+
+def bum(instruments: Instruments, records: Sequence[MigrationRecord], segments_at: str | None) -> Bum:
+    """Broadcast, unknown-unicast and multicast copies that crossed between sites in the whole run."""
+    if not instruments.captures:
+        return Bum()
+    topology = instruments.topology
+    tunnelled = instruments.underlay.forwarding is Forwarding.ROUTED
+    timeline = _Whereabouts(instruments, records, segments_at)
+    total: Counter[str] = Counter()
+    for link in topology.inter_site_links():
+        here, there = topology.site_of(link.b.node), topology.site_of(link.a.node)
+        toward = flooding.toward_vtep if tunnelled else flooding.toward_side({str(link.b): here}, {str(link.b): there})
+        located = timeline.vteps if tunnelled else timeline.sites
+        found = flooding.bum(pcapng.crossings(instruments.captures[link.name]), toward, located)
+        total.update(broadcast=found.broadcast, unknown_unicast=found.unknown_unicast, multicast=found.multicast)
+    strays = sum(port.stray_count for port in instruments.heard)
+    return Bum(total.total(), total["broadcast"], total["unknown_unicast"], total["multicast"], strays)
+
+
+class _Whereabouts:
+    """Where a MAC may be at a time: its hypervisor, and during a migration both."""
+
+    def __init__(self, instruments: Instruments, records: Sequence[MigrationRecord], segments_at: str | None) -> None:
+        topology = instruments.topology
+        self._topology, self._underlay = topology, instruments.underlay
+        self._start = {vm.mac: vm.hypervisor for vm in topology.vms}
+        self._moves = {
+            vm.mac: sorted((r for r in records if r.vm == vm.name), key=lambda r: r.started) for vm in topology.vms
+        }
+        holders = [segments_at] if segments_at else [h.name for h in topology.hypervisors]
+        self._gateways = {s.gateway_mac: holders for s in topology.segments if s.gateway_mac}
+        self._fixed = {e.mac: e.site for e in topology.endpoints if e.kind is Kind.BARE_METAL and e.mac}
+
+    def nodes(self, mac: str, t: float) -> Collection[str]:
+        """Hypervisors at which the MAC may be at ``t``; empty for a MAC nobody has."""
+        if mac in self._gateways:
+            return self._gateways[mac]
+        if mac not in self._start:
+            return ()
+        at = {self._start[mac]}
+        for move in self._moves[mac]:
+            if t >= move.started:
+                at = {move.source, move.destination} if t < move.ended else {at_end(move)}
+        return at
+
+    def vteps(self, mac: str, t: float) -> Collection[str]:
+        """The same as tunnel addresses."""
+        return {self._underlay.vtep[node] for node in self.nodes(mac, t)}
+
+    def sites(self, mac: str, t: float) -> Collection[str]:
+        """The same as sites."""
+        if mac in self._fixed:
+            return {self._fixed[mac]}
+        return {self._topology.site_of(node) for node in self.nodes(mac, t)}
+
+
+def at_end(record: MigrationRecord) -> str:
+    """The hypervisor a VM is at when its migration is over."""
+    return record.source if record.aborted else record.destination

@@ -1,0 +1,68 @@
+"""What was worse than it could be, and why: sentences whose every number is a figure of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from chimera.model.result import Bum, Migration, PathReport
+
+_TROMBONE = 2  # one crossing each way is what distance alone costs
+
+
+def notes(
+    overlay: str,
+    options: Mapping[str, str],
+    migrations: list[Migration],
+    paths: list[PathReport],
+    bum: Bum,
+) -> list[str]:
+    """Explanations for the figures of a run that call for one; none where nothing is out of the ordinary."""
+    learns = overlay == "vlan" or options.get("mode") == "flood"
+    return [*_flooding(bum, learns), *_strays(migrations, learns), *_trombone(paths), *_worst(migrations, learns)]
+
+
+def _flooding(bum: Bum, learns: bool) -> Iterator[str]:
+    if not bum.wan_frames:
+        return
+    parts = (("broadcast", bum.broadcast), ("multicast", bum.multicast), ("unknown unicast", bum.unknown_unicast))
+    counted = ", ".join(f"{count} {kind}" for kind, count in parts if count)
+    why = (
+        "switches that learn from traffic send what they have not learned everywhere, and learn a VM's new place only "
+        "from what it sends"
+        if learns
+        else "broadcast and multicast that no controller answers is replicated to every hypervisor of the segment; unicast "
+        "copies were on their way to where the VM had just been"
+    )
+    yield f"{bum.wan_frames} flooded copies crossed between sites ({counted}): {why}."
+
+
+def _strays(migrations: list[Migration], learns: bool) -> Iterator[str]:
+    count = sum(m.misdelivered for m in migrations)
+    if count and learns:
+        yield (
+            f"{count} probes were delivered to ports of other VMs: while no switch knew the VM's place, unicast to it was "
+            f"flooded in its segment."
+        )
+
+
+def _trombone(paths: list[PathReport]) -> Iterator[str]:
+    for path in paths:
+        if path.wan_crossings and path.wan_crossings > _TROMBONE:
+            yield (
+                f"Trombone: {path.when}, a packet from {path.from_} to {path.to} and its answer crossed between sites "
+                f"{path.wan_crossings:g} times ({path.rtt_ms:.1f} ms round trip): the way leads through "
+                f"{' → '.join(path.hops[1:-1])}."
+                if path.rtt_ms is not None
+                else f"Trombone: {path.when}, {path.from_} to {path.to} crossed between sites {path.wan_crossings:g} times."
+            )
+
+
+def _worst(migrations: list[Migration], learns: bool) -> Iterator[str]:
+    for migration in migrations:
+        late = [v for v in migration.vantage_points if v.network_outage_ms > v.stun_ms + 100]
+        for vantage in late if learns else ():
+            yield (
+                f"{vantage.name} waited {vantage.network_outage_ms:.0f} ms longer than the VM was stunned when "
+                f"{migration.vm} moved to {migration.destination}: its traffic went to the old place until a switch on the "
+                f"way heard of the new one."
+            )

@@ -1,0 +1,254 @@
+"""The instruments of a run: probes, TCP sessions, listeners and captures, while the scenario goes on."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chimera.measure.listen import Heard, read_heard
+from chimera.measure.probes import read_stream
+from chimera.measure.recorder import Capture, Recorder, start_capture, wait_for_checkpoint
+from chimera.measure.sessions import TcpSession, read_session
+from chimera.model.record import Vantage
+from chimera.model.samples import ProbeStream, Window
+from chimera.model.topology import Endpoint, Topology
+from chimera.model.underlay import Underlay
+from chimera.net import kernel, netns
+from chimera.net.memory_copy import PORT as MIGRATION_PORT
+
+PROBE_PORT = 7007
+TCP_PORT = 7008
+BULK_PORT = 7009
+INTERVAL_US = 1000
+NOBODY = "0.0.0.0"  # owner of a port at which every probe is astray
+
+_LOOK_S = 0.4  # how long paths are looked at
+_BULK_S = 0.8  # how long a throughput measurement sends; its second half counts
+_TRIM_BYTES = 160
+
+
+@dataclass(frozen=True)
+class Look:
+    """Paths at a moment: captures of all links in a window, and throughput per watched pair."""
+
+    when: str
+    window: Window
+    files: Mapping[str, Path]
+    throughput_mbps: Mapping[tuple[str, str], float]
+    location: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A flow of probes: who looks at whom."""
+
+    flow: int
+    vantage: Vantage
+    target: str
+
+
+@dataclass
+class Instruments:
+    """All that is measured in one run; files go to ``folder``, which is the sandbox's own memory.
+
+    ``location`` tells where VMs are now.
+    """
+
+    topology: Topology
+    underlay: Underlay
+    folder: Path
+    location: Callable[[], Mapping[str, str]]
+    streams: list[ProbeStream] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    checkpoints: list[tuple[float, TcpSession | None]] = field(default_factory=list)  # (when, session)
+    looks: list[Look] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
+    captures: dict[str, Path] = field(default_factory=dict)  # inter-site links, all through the run
+    recordings: dict[str, Path] = field(default_factory=dict)  # --capture: every link
+    _flows: int = 0
+    _sessions: list[tuple[Recorder, Path]] = field(default_factory=list)
+    _running: list[Capture] = field(default_factory=list)
+
+    # -- captures --------------------------------------------------------------------------------
+
+    def start(self, *, record_all: bool) -> None:
+        """Begin to capture: inter-site links for the figures, with ``record_all`` every link whole."""
+        inter_site = self.topology.inter_site_links()
+        if inter_site:
+            capture = start_capture(
+                inter_site, self.folder / "wan", self.names(), both_ends=False, snaplen=_TRIM_BYTES, skip_tcp_port=MIGRATION_PORT
+            )
+            self.captures = capture.files
+            self._running.append(capture)
+        if record_all:
+            capture = start_capture(
+                self.topology.links, self.folder / "captures", self.names(), both_ends=False, snaplen=65535,
+                skip_tcp_port=MIGRATION_PORT,
+            )  # fmt: skip
+            self.recordings = capture.files
+            self._running.append(capture)
+
+    def finish(self) -> None:
+        """End every capture."""
+        for capture in self._running:
+            capture.stop()
+        self._running.clear()
+
+    def names(self) -> dict[str, str]:
+        """Addresses to node names, for captures; of tenants that share addresses, the first one's."""
+        found = {a.address.partition("/")[0]: a.node for a in self.underlay.addresses}
+        for endpoint in self.topology.endpoints:
+            for address in (endpoint.ip, endpoint.ip6):
+                if address:
+                    found.setdefault(address.partition("/")[0], endpoint.name)
+        return found
+
+    # -- probes ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def watch(self, vm: Endpoint, vantages: Iterable[Vantage]) -> Iterator[None]:
+        """Probe a VM from several places for as long as the block runs."""
+        chosen = list(vantages)
+        address = vm.ip.partition("/")[0]
+        with ExitStack() as stack:
+            listener, heard = self._listen(vm, chosen)
+            echo = Recorder(vm.name, "probe", "echo", "--port", str(PROBE_PORT))
+            stack.callback(echo.stop)
+            started = []
+            for vantage in chosen:
+                self._flows += 1
+                watched = Watched(self._flows, vantage, vm.name)
+                path = self.folder / f"flow-{watched.flow}.probes"
+                recorder = Recorder(
+                    vantage.name, "probe", "send", "--to", address, "--port", str(PROBE_PORT), "--flow", str(watched.flow),
+                    "--interval-us", str(INTERVAL_US), "--out", str(path),
+                )  # fmt: skip
+                stack.callback(recorder.stop)  # also where the scenario fails
+                self.watched.append(watched)
+                started.append((watched, recorder, path))
+            try:
+                yield
+            finally:
+                for watched, recorder, path in started:
+                    recorder.stop()
+                    self.streams.append(self._read(watched, path))
+                listener.stop()
+                self.heard += read_heard(heard)
+
+    def _read(self, watched: Watched, path: Path) -> ProbeStream:
+        vantage = watched.vantage
+        return read_stream(path, vantage=vantage.name, target=watched.target, relation=vantage.relation)
+
+    def _listen(self, vm: Endpoint, vantages: list[Vantage]) -> tuple[Recorder, Path]:
+        """Listen at every VM's port; a probe belongs to the target and to who sent it, and nowhere else.
+
+        Tenants may share addresses, so the ports of bystanders own none.
+        """
+        involved = {vm.name, *(v.name for v in vantages)}
+        path = self.folder / f"heard-{self._flows}.json"
+        ports = []
+        for peer in self.topology.vms:
+            owner = peer.ip.partition("/")[0] if peer.name in involved else NOBODY
+            ports += ["--netns", f"{netns.path(peer.name)}:eth0:{owner}"]
+        return Recorder("", "probe", "listen", "--out", str(path), *ports), path
+
+    # -- TCP -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(self, server: Endpoint, client: str) -> Iterator[None]:
+        """Keep a TCP session open for as long as the block runs, verifying every byte."""
+        path = self.folder / f"tcp-{len(self._sessions)}.json"
+        serving = Recorder(server.name, "probe", "tcp-server", "--port", str(TCP_PORT))
+        address = server.ip.partition("/")[0]
+        connected = Recorder(client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path))
+        self._sessions.append((connected, path))
+        try:
+            yield
+        finally:
+            self._sessions.remove((connected, path))
+            connected.stop()
+            serving.stop()
+
+    def checkpoint(self) -> None:
+        """Have every TCP session prove that it still carries data, and remember how it went."""
+        for recorder, path in self._sessions:
+            count = sum(session is not None for _, session in self.checkpoints) + 1
+            when = time.time()
+            if recorder.running:
+                recorder.signal(signal.SIGUSR1)
+            done = wait_for_checkpoint(path, count)
+            self.checkpoints.append((when, read_session(path) if done else None))
+
+    # -- paths -----------------------------------------------------------------------------------
+
+    def paths(self, when: str, throughput: bool) -> None:
+        """Capture every link at both ends for a moment; then measure throughput per watched pair."""
+        number = len(self.looks)
+        links = self.topology.links
+        capture = start_capture(links, self.folder / f"look-{number}", {}, both_ends=True, snaplen=_TRIM_BYTES)
+        start = time.time()
+        time.sleep(_LOOK_S)
+        window = Window(start, time.time())
+        time.sleep(0.1)  # answers that are still on the way
+        capture.stop()
+        rates = {}
+        if throughput:
+            for watched in {(w.vantage.name, w.target): w for w in self.watched}.values():
+                rate = self._bulk(watched)
+                if rate is not None:
+                    rates[watched.vantage.name, watched.target] = rate
+        self.looks.append(Look(when, window, capture.files, rates, dict(self.location())))
+
+    def _bulk(self, watched: Watched) -> float | None:
+        """Megabits per second that one TCP connection from the vantage point to the VM carries; None without one."""
+        target = self.topology.vm(watched.target).ip.partition("/")[0]
+        with kernel.inside(netns.path(watched.target)):
+            listener = socket.create_server(("0.0.0.0", BULK_PORT))
+        with kernel.inside(netns.path(watched.vantage.name)):
+            sender = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        with listener, sender:
+            sender.settimeout(2)
+            try:
+                sender.connect((target, BULK_PORT))
+            except OSError:
+                return None
+            receiver, _ = listener.accept()
+            with receiver:
+                return _rate_mbps(sender, receiver)
+
+
+def _rate_mbps(sender: socket.socket, receiver: socket.socket) -> float:
+    """What arrives per second in the second half of a burst: the first half is TCP finding its window."""
+    block = memoryview(bytes(1 << 18))
+    end = time.monotonic() + _BULK_S
+
+    def send() -> None:
+        try:
+            while time.monotonic() < end:
+                sender.send(block)
+            sender.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    receiver.settimeout(2)
+    half, counted, first, last = end - _BULK_S / 2, 0, 0.0, 0.0
+    memory = bytearray(1 << 18)
+    try:
+        while (got := receiver.recv_into(memory)) and (now := time.monotonic()) < end:
+            if now >= half:
+                first = first or now
+                counted += got if first != now else 0
+                last = now
+    except OSError:
+        pass  # what arrived until then counts
+    sender.close()
+    thread.join()
+    return round(counted * 8 / (last - first) / 1e6, 1) if last > first else 0.0

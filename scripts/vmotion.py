@@ -1,0 +1,35 @@
+"""One VM moves to the other data centre and back, under load, while others talk to it.
+
+A TCP session from a VM at the other site stays open all the time; probes, one every millisecond, come from
+there, from a neighbour on the VM's own hypervisor and from the external client.
+"""
+
+from chimera.scenario import Expect, Lab, Result
+
+SETTINGS = {"vm": ""}  # which VM moves; empty: the topology's own choice
+
+
+def run(lab: Lab) -> None:
+    vm = lab.mobile_vm()
+    home = lab.whereabouts(vm)
+    away = lab.hypervisor_elsewhere(vm)
+    with lab.tcp_session(vm), lab.watch(vm):
+        lab.wait(0.5)
+        lab.paths("before")
+        lab.migrate(vm, to=away)
+        lab.paths(f"at {away}")
+        lab.migrate(vm, to=home)
+        lab.paths("after")
+
+
+def check(result: Result, expect: Expect) -> None:
+    wan_ms = result.wan_round_trip_ms()
+    for move in result.migrations:
+        way = f"{move.vm}, {move.source} → {move.destination}"
+        expect(f"{way}: completed", not move.aborted, move.aborted or f"stunned for {move.stun_ms:.0f} ms")
+        expect(f"{way}: the TCP session survived", move.tcp_survived)
+        expect(f"{way}: no probe answered twice", move.probes_duplicated == 0, f"{move.probes_duplicated} were")
+        for seen in move.vantage_points:
+            within = seen.network_outage_ms <= wan_ms + 10
+            text = f"{seen.network_outage_ms:.1f} ms, allowed {wan_ms + 10:.1f} ms"
+            expect(f"{way}: {seen.name} waits at most a WAN round trip + 10 ms longer than the stun", within, text)
