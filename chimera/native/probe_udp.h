@@ -43,6 +43,14 @@ static inline void enable(int fd, int option) {
         die("socket option %d", option);
 }
 
+/* Room for what comes while the process waits for its turn: the default holds a quarter of a second of probes. */
+static inline void deepen(int fd) {
+    int size = 4 << 20;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    errno = 0;
+}
+
 /* A socket bound to a port on every address, IPv6 and IPv4; IPv4 alone where the kernel has no IPv6. */
 static inline int open_server(int type, uint16_t port) {
     int zero = 0;
@@ -159,10 +167,7 @@ static inline int open_prober(const struct send_options *o, const struct peer *t
     if (fd < 0)
         die("socket");
     enable(fd, SO_TIMESTAMPNS);
-    int size = 4 << 20; /* answers that come while the prober waits for its turn */
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0)
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    errno = 0;
+    deepen(fd);
     if (o->bind) {
         struct peer from = resolve(o->bind, "0", SOCK_DGRAM);
         if (bind(fd, (struct sockaddr *)&from.address, from.length) != 0)
@@ -209,6 +214,7 @@ static inline int probe_send(const struct send_options *o) {
  * port went down: late, and genuine. */
 static inline int probe_echo(uint16_t port) {
     int fd = open_server(SOCK_DGRAM, port);
+    deepen(fd);
     sigset_t mask = catch_signals();
     become_punctual(true);
     announce_ready();
