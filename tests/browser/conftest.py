@@ -1,0 +1,8 @@
+"""Lets the browser tests use the unit tests' samples."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
