@@ -31,10 +31,14 @@ class OsKenAsRyu(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run; give the module back the specification that the import system has replaced."""
+        """Nothing to run; give the module back the specification that the import system has replaced.
+
+        Whichever module was imported may have brought the application class with it.
+        """
         module.__spec__ = self._own_spec
-        if module.__name__ == "os_ken.base.app_manager":
-            module.RyuApp = module.OSKenApp  # type: ignore[attr-defined]
+        applications = sys.modules.get("os_ken.base.app_manager")
+        if hasattr(applications, "OSKenApp"):
+            applications.RyuApp = applications.OSKenApp  # type: ignore[union-attr]
 
 
 if importlib.util.find_spec("ryu") is None:

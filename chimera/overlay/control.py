@@ -79,8 +79,12 @@ class Rules:
         """Flows that do not depend on who is where."""
         return ()
 
+    def audience(self, view: View) -> frozenset[str]:
+        """Switches that get a copy of a segment's broadcast and multicast frames."""
+        return view.switches
+
     def segment_flows(self, view: View, switch: str) -> tuple[Flow, ...]:
-        """Flows that depend on which switches and ports are in the segment."""
+        """Flows that depend on the ports that ``switch`` has in the segment, its switches and its audience."""
         return ()
 
     def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
@@ -183,11 +187,12 @@ class SegmentControl:
         old, new = self._view(state.seen, segment), self._view(seen, segment)
         if old == new:
             return replace(state, seen=seen), ()
+        regrouped = old.switches != new.switches or self._rules.audience(old) != self._rules.audience(new)
         programs = dict(state.programs)
         additions: list[Effect] = []
         deletions: list[Effect] = []
         for switch in _urgency(old, new, iface_id):
-            fragments = self._revision(old, new, switch, iface_id)
+            fragments = self._revision(old, new, switch, iface_id, regrouped)
             programs[switch] = program.revised(state.programs[switch], fragments)
             if switch in state.connected:
                 change = program.change(state.programs[switch], programs[switch], fragments)
@@ -197,14 +202,16 @@ class SegmentControl:
         routes = self._routes(old, new, iface_id)
         return replace(state, seen=seen, programs=programs), (*additions, *routes, *deletions)
 
-    def _revision(self, old: View, new: View, switch: str, iface_id: str) -> dict[Cause, tuple[Flow, ...]]:
+    def _revision(
+        self, old: View, new: View, switch: str, iface_id: str, regrouped: bool
+    ) -> dict[Cause, tuple[Flow, ...]]:
         """The fragments of ``switch`` that may differ after the interface moved."""
         joined_or_left = (switch in old.switches) != (switch in new.switches)
         touched = {view.places[iface_id].switch for view in (old, new) if iface_id in view.places}
         fragments: dict[Cause, tuple[Flow, ...]] = {}
         for each in new.interfaces if joined_or_left else (iface_id,):
             fragments["interface", each] = self._interface_fragment(new, switch, each)
-        if switch in touched or old.switches != new.switches:
+        if switch in touched or regrouped:
             here = switch in new.switches
             key = f"{new.segment.tenant}/{new.segment.name}"
             fragments["segment", key] = self._rules.segment_flows(new, switch) if here else ()

@@ -44,14 +44,19 @@ class ControllerRules(Rules):
         questions = pipeline.resolution_to_controller(FROM_HERE)
         return (pipeline.from_tunnel(FROM_TUNNEL), *questions, *drops)
 
+    def audience(self, view: View) -> frozenset[str]:
+        """Switches with more than an anycast leg in the segment."""
+        if not self._anycast:
+            return view.switches
+        return frozenset(p.switch for i, p in view.places.items() if not self._local_only(view.interfaces[i]))
+
     def segment_flows(self, view: View, switch: str) -> tuple[Flow, ...]:
         """Broadcast and multicast: to the segment's ports here, and to the VTEPs with ports in it."""
         group = (("tunnel_id", view.segment.vni), ("eth_dst", GROUP))
         local = [(interface, Output(place.port)) for interface, place in view.local(switch)]
         here = tuple(output for _, output in local)
         arriving = tuple(output for interface, output in local if not self._local_only(interface))
-        listening = {p.switch for i, p in view.places.items() if not self._local_only(view.interfaces[i])}
-        remote = pipeline.tunnelled(self._vtep[s] for s in sorted(listening - {switch}))
+        remote = pipeline.tunnelled(self._vtep[s] for s in sorted(self.audience(view) - {switch}))
         return (
             Flow(FROM_HERE, FLOOD, group, (*here, *remote)),
             Flow(FROM_TUNNEL, FLOOD, group, arriving),

@@ -1,0 +1,149 @@
+"""What the tests of overlays share: a small inventory, and switches that hold and follow flows without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory
+from chimera.model.flow import Flow, Goto, Output, SetField
+from chimera.model.topology import Endpoint, Kind, Node, Segment, Site, Topology
+from chimera.model.underlay import Forwarding, Underlay
+from chimera.overlay import registry
+from chimera.overlay.base import check_options
+from chimera.overlay.ports import TUNNEL
+
+HYPERVISORS = ("hv1", "hv2", "hv3")
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+
+
+def inventory(overlay: str = "vxlan", **options: str) -> Inventory:
+    """Three hypervisors and a gateway; tenants red (r1, r2, r3) and blue (b1, b2) use the same addresses."""
+    nodes = [Node(name, Kind.HYPERVISOR, "dc", n) for n, name in enumerate(HYPERVISORS, start=1)]
+    nodes.append(Node("gw", Kind.GATEWAY, "dc", 1))
+    red = Segment("web", "red", 5001, 101, "10.0.0.0/24", "10.0.0.1", "02:fe:00:00:00:01", "fd00::/64", "fd00::1", True)
+    blue = Segment("web", "blue", 5002, 102, "10.0.0.0/24", "10.0.0.1", "02:fe:00:00:00:02")
+    vms = [("r1", "red", 11), ("r2", "red", 12), ("r3", "red", 13), ("b1", "blue", 11), ("b2", "blue", 12)]
+    endpoints = tuple(
+        Endpoint(
+            name,
+            Kind.VM,
+            "dc",
+            n,
+            HYPERVISORS[n % 3],
+            f"{tenant}/web",
+            f"02:00:00:00:00:{n:02x}",
+            f"10.0.0.{host}/24",
+            f"fd00::{host}/64",
+            n,
+        )
+        for n, (name, tenant, host) in enumerate(vms, start=1)
+    )
+    topology = Topology("test", "", (Site("dc"),), tuple(nodes), endpoints, (red, blue), ())
+    vtep = {node.name: f"192.0.2.{n}" for n, node in enumerate(topology.vteps, start=1)}
+    underlay = Underlay(Forwarding.ROUTED, 1600, (), (), vtep, {}, {})
+    checked = check_options(registry.get(overlay), options)
+    return Inventory(topology, underlay, overlay, checked)
+
+
+Key = tuple[int, int, frozenset[Any]]
+
+
+@dataclass
+class Switch:
+    """Flow tables as a switch keeps them: one flow for each table, priority and match."""
+
+    flows: dict[Key, Flow] = field(default_factory=dict)
+
+    def apply(self, effect: AddFlow | DeleteFlow) -> None:
+        """Carry out a flow-mod."""
+        if isinstance(effect, AddFlow):
+            self.flows[effect.flow.table, effect.flow.priority, frozenset(effect.flow.match)] = effect.flow
+        else:
+            self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie != effect.cookie}
+
+    @property
+    def cookies(self) -> frozenset[int]:
+        """The cookies of all flows."""
+        return frozenset(flow.cookie for flow in self.flows.values())
+
+    def forward(self, in_port: int, frame: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+        """Ports a frame leaves by, with the fields it then has; never the port it came from."""
+        fields = {**frame, "in_port": in_port}
+        out: list[tuple[int, dict[str, Any]]] = []
+        table: int | None = 0
+        while table is not None:
+            flow = self._best(table, fields)
+            table = None
+            for action in flow.actions if flow else ():
+                if isinstance(action, SetField):
+                    fields[action.field] = action.value
+                elif isinstance(action, Output) and action.port != in_port:
+                    out.append((action.port, dict(fields)))
+                elif isinstance(action, Goto):
+                    table = action.table
+        return out
+
+    def _best(self, table: int, fields: dict[str, Any]) -> Flow | None:
+        fitting = [f for f in self.flows.values() if f.table == table and all(_fits(fields, *m) for m in f.match)]
+        return max(fitting, key=lambda f: f.priority, default=None)
+
+
+def _fits(fields: dict[str, Any], name: str, wanted: Any) -> bool:
+    have = fields.get(name)
+    if have is None or not isinstance(wanted, tuple):
+        return bool(have == wanted)
+    value, mask = (int(str(part).replace(":", ""), 16) for part in wanted)
+    return int(str(have).replace(":", ""), 16) & mask == value
+
+
+@dataclass
+class Lab:
+    """A core with switches that do what it says; ``effects`` are those of the last step."""
+
+    inventory: Inventory
+    switches: dict[str, Switch] = field(default_factory=dict)
+    effects: tuple[Effect, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.core = registry.get(self.inventory.overlay).core(self.inventory)
+        self.state = self.core.initial()
+        self.switches = {node.name: Switch() for node in self.inventory.topology.vteps}
+
+    def happen(self, *events: Event) -> tuple[Effect, ...]:
+        """Let events happen one after the other; the effects of the last one."""
+        for event in events:
+            self.state, self.effects = self.core.step(self.state, event, 0.0)
+            for effect in self.effects:
+                if isinstance(effect, AddFlow | DeleteFlow):
+                    self.switches[effect.switch].apply(effect)
+        return self.effects
+
+    def receivers(self, switch: str, in_port: int, frame: dict[str, Any]) -> list[tuple[str, int]]:
+        """Where a frame that enters at a port ends up, tunnels followed; one element for each copy."""
+        vteps = {address: name for name, address in self.inventory.underlay.vtep.items()}
+        ends = []
+        for port, fields in self.switches[switch].forward(in_port, frame):
+            if port != TUNNEL:
+                ends.append((switch, port))
+                continue
+            carried = {**frame, "tunnel_id": fields["tunnel_id"]}
+            far = vteps[fields["tun_ipv4_dst"]]
+            ends += [(far, p) for p, _ in self.switches[far].forward(TUNNEL, carried)]
+        return ends
+
+    def send(self, vm: str, destination: str) -> list[tuple[str, int]]:
+        """Where a VM's frame to a MAC ends up."""
+        endpoint = self.inventory.topology.vm(vm)
+        frame = {"eth_src": endpoint.mac, "eth_dst": destination, "eth_type": 0x0800}
+        return self.receivers(self.core.locations(self.state)[vm], endpoint.port, frame)
+
+    def at(self, vm: str) -> tuple[str, int]:
+        """The switch and port of a VM."""
+        return self.core.locations(self.state)[vm], self.inventory.topology.vm(vm).port
+
+
+def matches(flows: Iterable[Flow]) -> list[Key]:
+    """What a switch tells flows apart by."""
+    return [(flow.table, flow.priority, frozenset(flow.match)) for flow in flows]
