@@ -18,7 +18,7 @@ def added_headers(headers: Sequence[Header], overhead_bytes: int | None) -> rang
     ends = [0, *accumulate(h.length_bytes for h in headers)]
     for first in range(len(headers)):
         for last in range(first + 1, len(headers) + 1):
-            if overhead_bytes and ends[last] - ends[first] == overhead_bytes:
+            if ends[last] - ends[first] == overhead_bytes:
                 return range(first, last)
     return range(0)
 

@@ -11,6 +11,7 @@ import report_samples as samples
 from rich.console import Console
 
 from chimera.model.result import Result
+from chimera.report import figures
 from chimera.report.compare import columns, compare, print_comparison, render_comparison, write_comparison
 from chimera.report.terminal import print_result
 
@@ -29,7 +30,9 @@ def printed(result: Result, width: int = 80, colour: bool = False) -> str:
 def test_narrow_terminals_and_pipes(result: Result, width: int) -> None:
     text = printed(result, width)
     assert max(map(len, text.splitlines())) <= width
-    assert "\x1b" not in text
+    assert "\x1b" not in text and "…" not in text
+    outages = {figures.ms(v.outage_ms) for m in result.migrations for v in m.vantage_points}
+    assert all(outage in text for outage in outages)
 
 
 def test_colour_only_on_a_terminal() -> None:
