@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 from chimera.load.names import FABRIC, Names, by_kind, plugged
 from chimera.load.problems import Problems, Spot, listed
@@ -55,6 +56,14 @@ def _sources(said: _Said, forward: bool | None) -> Iterator[ImpairmentKeys]:
     yield said.keys
 
 
+def limit_links(raw: TopologyRecord, problems: Problems) -> None:
+    """Gives up on a file whose ``links`` name more pairs than can be looked at in good time."""
+    pairs = sum(prod(ends.count for ends in record.between) for record in raw.links)
+    if pairs > MAX_LINKS:
+        problems.add(raw.spot("links"), "too many links", found=str(pairs), allowed=f"at most {MAX_LINKS}")
+        problems.raise_if_any()
+
+
 def lay_cables(raw: TopologyRecord, names: Names, problems: Problems) -> list[Cable]:
     """All cables of the file: those of uplinks, then those that ``links`` adds."""
     laid = _Laid(names, problems)
@@ -66,9 +75,7 @@ def lay_cables(raw: TopologyRecord, names: Names, problems: Problems) -> list[Ca
         for a, b in _pairs(record, problems):
             if all(names.kinds.get(end, Kind.VM) is not Kind.VM for end in (a, b)):
                 laid.link(a, b, record)
-    if len(laid.cables) > MAX_LINKS:
-        problems.add(raw.at, "too many links", found=str(len(laid.cables)), allowed=f"at most {MAX_LINKS}")
-    return laid.cables[:MAX_LINKS]
+    return laid.cables
 
 
 def _pairs(record: LinkRecord, problems: Problems) -> Iterator[tuple[str, str]]:
@@ -81,9 +88,6 @@ def _pairs(record: LinkRecord, problems: Problems) -> Iterator[tuple[str, str]]:
         problems.add(record.spot("between"), "a link has two ends", found=found, allowed="[first, second]")
         return
     first, second = record.between
-    if first.count * second.count > MAX_LINKS:
-        problems.add(record.spot("between"), "too many links", allowed=f"at most {MAX_LINKS}")
-        return
     yield from ((a, b) for a in first.names for b in second.names)
 
 
@@ -98,6 +102,9 @@ class _Laid:
         self._cables_at: dict[str, int] = {}
 
     def _lay(self, cable: Cable) -> None:
+        if len(self.cables) == MAX_LINKS:
+            self._problems.add(cable.at, "too many links", allowed=f"at most {MAX_LINKS}")
+            self._problems.raise_if_any()  # to go on could take minutes
         self._between.setdefault(cable.ends, []).append(len(self.cables))
         for node in cable.ends:
             self._cables_at[node] = self._cables_at.get(node, 0) + 1

@@ -70,10 +70,9 @@ class Names:
         if kind in kinds or self._unread.intersection(kinds):
             return kind in kinds
         wanted = " or ".join(map(_label, kinds[:2]))
-        known = self.of(*kinds[:2])
         message = f"'{name}' is {_a(kind)}, not a {wanted}" if kind else f"there is no {wanted} '{name}'"
-        near = "" if self._problems.full else did_you_mean(name, known)
-        fix = near or ("" if kind else f"declare it under {_TABLES[kinds[0]]}:")
+        known = self.of(*kinds[:2]) if self._problems.hears(spot) else []
+        fix = did_you_mean(name, known) or ("" if kind else f"declare it under {_TABLES[kinds[0]]}:")
         allowed = listed(known) or f"none: the file has no {wanted}"
         self._problems.add(spot, message, found=name, allowed=allowed, fix=fix)
         return False

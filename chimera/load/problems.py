@@ -46,22 +46,20 @@ class Problems:
     def __len__(self) -> int:
         return len(self._found) + self._unshown
 
-    @property
-    def full(self) -> bool:
-        """True where further problems are only counted."""
-        return len(self._found) >= LIMIT
+    def hears(self, spot: Spot) -> bool:
+        """False where further problems at ``spot`` are only counted, and looking for a likely fix is not worth it."""
+        return len(self._found) < LIMIT and self._by_spot.get(spot, 0) < LIMIT_PER_SPOT
 
     def add(self, spot: Spot, message: str, *, found: str = "", allowed: str = "", fix: str = "") -> None:
         """Note that something is wrong at ``spot``; saying the same thing again changes nothing."""
         problem = Problem(spot.place, spot.key, message, shown(found), allowed, fix)
         if problem in self._found:
             return
-        shown_here = self._by_spot.get(spot, 0)
-        if self.full or shown_here == LIMIT_PER_SPOT:
+        if self.hears(spot):
+            self._by_spot[spot] = self._by_spot.get(spot, 0) + 1
+            self._found[problem] = None
+        else:
             self._unshown += 1
-            return
-        self._by_spot[spot] = shown_here + 1
-        self._found[problem] = None
 
     def refuse(self, spot: Spot, refused: Refused, found: str) -> None:
         """Note a refused value."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from chimera.load.problems import Refused
 
@@ -14,7 +15,33 @@ _RANGE = re.compile(r"([^\[\]]*)\[([0-9]{1,15})-([0-9]{1,15})\]([^\[\]]*)")
 _ALLOWED = "one range of numbers in square brackets, such as hv[1-8]"
 
 
-def expand(text: str) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class NameRange(Sequence[str]):
+    """The names ``before1after`` …, made when asked for: a file may hold thousands of large ranges."""
+
+    before: str
+    first: int
+    last: int
+    width: int
+    after: str
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        number = range(self.first, self.last + 1)[index]
+        return f"{self.before}{number:0{self.width}}{self.after}"
+
+
+def expand(text: str) -> Sequence[str]:
     """All names that ``text`` stands for; a text without brackets stands for itself.
 
     Leading zeros set the width: ``hv[01-12]`` gives hv01 … hv12.
@@ -33,8 +60,7 @@ def expand(text: str) -> tuple[str, ...]:
         raise Refused("the range runs backwards", _ALLOWED, f"{before}[{high}-{low}]{after}")
     if last - first >= MAX_NAMES:
         raise Refused(f"the range holds {last - first + 1} names", f"at most {MAX_NAMES} names")
-    width = len(low) if low.startswith("0") else 1
-    return tuple(f"{before}{number:0{width}}{after}" for number in range(first, last + 1))
+    return NameRange(before, first, last, len(low) if low.startswith("0") else 1, after)
 
 
 class PerName(ABC):
@@ -54,7 +80,7 @@ class PerName(ABC):
 class Spread(PerName):
     """References to spread over, in blocks: of eight hypervisors over four leaves, two to each."""
 
-    names: tuple[str, ...]
+    names: Sequence[str]
 
     @property
     def count(self) -> int:

@@ -6,7 +6,7 @@ references are names, and what is not said is None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
@@ -134,9 +134,9 @@ class Table(Type):
 
     def _refuse_key(self, name: YamlScalar, spot: Spot, problems: Problems) -> None:
         known = list(keys_of(self.record))
-        fix = "" if problems.full else did_you_mean(name.text[:40], known)
-        allowed = listed(known, most=20)
-        problems.add(spot.under(name.text, name.place), "unknown key", found=name.text, allowed=allowed, fix=fix)
+        here = spot.under(name.text, name.place)
+        fix = did_you_mean(name.text[:40], known) if problems.hears(here) else ""
+        problems.add(here, "unknown key", found=name.text, allowed=listed(known, most=20), fix=fix)
 
     def _demand(self, spot: Spot, said: Mapping[str, Spot], unknown: list[str], problems: Problems) -> None:
         """Notes the required keys that are missing, unless a misspelt one was seen to be meant."""
@@ -206,7 +206,7 @@ class NamedTable(Type):
         problems.add(spot.at(node.place), "names are expected here", found=describe(node), allowed=self.allowed)
         return None
 
-    def _records(self, names: tuple[str, ...], node: Yaml, spot: Spot, problems: Problems) -> list[Named]:
+    def _records(self, names: Sequence[str], node: Yaml, spot: Spot, problems: Problems) -> list[Named]:
         content = Table(self.record).content(node, spot, problems)
         if content is None:
             everything = frozenset(keys_of(self.record))

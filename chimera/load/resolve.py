@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chimera.load.expand import expand_shorthands
-from chimera.load.links import build_links, check_connected, lay_cables
+from chimera.load.links import build_links, check_connected, lay_cables, limit_links
 from chimera.load.names import Names, by_kind, check_references, fill_uplinks
 from chimera.load.problems import Problems, Spot
 from chimera.load.records import Named, Table, first_said
@@ -31,6 +31,7 @@ def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
     Raises:
         TopologyError: with every problem of the file.
     """
+    limit_links(raw, problems)
     raw = expand_shorthands(raw, problems)
     names = Names(raw, problems)
     raw = names.first_of_each(raw)

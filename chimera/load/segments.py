@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from chimera.load.problems import Problems, Spot, listed
-from chimera.load.tables import Attached, SegmentRecord, TopologyRecord, VmRecord
+from chimera.load.tables import MAX_SEGMENTS, Attached, SegmentRecord, TopologyRecord, VmRecord
 from chimera.model.errors import did_you_mean
 
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -38,6 +38,7 @@ class Segments:
         self._complete = "tenants" not in raw.bad and not any(tenant.bad for tenant in raw.tenants)
         self.drafts: dict[str, Draft] = {}
         self._by_name: dict[str, list[str]] = {}
+        self._limit(raw)
         tenants: set[str] = set()
         for tenant in raw.tenants:
             if tenant.name in tenants:
@@ -47,6 +48,14 @@ class Segments:
                 problems.add(tenant.spot("segments"), "a tenant has at least one segment", fix="segments: [web]")
             for record in tenant.segments:
                 self._add(Draft(tenant.name, record))
+
+    def _limit(self, raw: TopologyRecord) -> None:
+        """Gives up on a file with too many segments to resolve in good time."""
+        total = sum(len(tenant.segments) for tenant in raw.tenants)
+        if total > MAX_SEGMENTS:
+            allowed = f"at most {MAX_SEGMENTS}"
+            self._problems.add(raw.spot("tenants"), "too many segments", found=str(total), allowed=allowed)
+            self._problems.raise_if_any()
 
     def _add(self, draft: Draft) -> None:
         if draft.key in self.drafts:
@@ -77,7 +86,8 @@ class Segments:
             message = f"more than one tenant has a segment '{text}'"
             self._problems.add(spot, message, found=text, allowed=listed(keys), fix=fix)
         elif self._complete:
-            near = "" if self._problems.full else did_you_mean(text, [*self._by_name, *self.drafts])
+            known = [*self._by_name, *self.drafts] if self._problems.hears(spot) else []
+            near = did_you_mean(text, known)
             fix = near or "declare it under tenants: TENANT: segments:"
             allowed = listed(list(self.drafts)) or "none: the file has no tenants"
             self._problems.add(spot, f"there is no segment '{text}'", found=text, allowed=allowed, fix=fix)

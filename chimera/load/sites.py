@@ -53,10 +53,10 @@ def _path_up(node: NodeRecord, nodes: dict[str, NodeRecord], placed: dict[str, s
 def _check_declared(nodes: dict[str, NodeRecord], raw: TopologyRecord, sites: list[str], problems: Problems) -> None:
     for node in nodes.values():
         if node.site is not None and node.site not in sites:
-            fix = "" if problems.full else did_you_mean(node.site, sites)
+            spot = node.spot("site")
+            fix = did_you_mean(node.site, sites) if problems.hears(spot) else ""
             if not raw.sites:
                 fix = f"declare it: sites: [{node.site}]"
-            spot = node.spots.get("site", node.at)
             message = f"there is no site '{node.site}'"
             problems.add(spot, message, found=node.site, allowed=listed(sites), fix=fix)
 

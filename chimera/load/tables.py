@@ -31,7 +31,7 @@ from chimera.load.values import (
 )
 
 MTU = number(1280, 9200)  # RFC 8200, section 5, to what the userspace delay line carries
-MAX_VMS, MAX_HYPERVISORS, MAX_SWITCHES, MAX_LINKS = 10_000, 1_000, 500, 20_000
+MAX_VMS, MAX_HYPERVISORS, MAX_SWITCHES, MAX_LINKS, MAX_SEGMENTS = 10_000, 1_000, 500, 20_000, 1_000
 
 # -- links ---------------------------------------------------------------------------------
 
@@ -126,6 +126,9 @@ class _UplinkType(Type):
             return None
         records = [self._one(item, spot.at(item.place), problems) for item in node.items]
         good = tuple(record for record in records if record)
+        if (count := sum(record.to.count for record in good)) > 2 * MAX_SWITCHES:
+            problems.add(spot, "more uplinks than a file can have nodes for", found=str(count))
+            return None
         return _Uplinks(good, spread=False) if len(good) == len(records) else None
 
     def _one(self, node: Yaml, spot: Spot, problems: Problems) -> UplinkRecord | None:
@@ -229,7 +232,9 @@ class SegmentRecord(Named):
 class TenantRecord(Named):
     """A tenant."""
 
-    segments: tuple[SegmentRecord, ...] = key(NamedTable(SegmentRecord, 1000), "its virtual layer 2s", required=True)
+    segments: tuple[SegmentRecord, ...] = key(
+        NamedTable(SegmentRecord, MAX_SEGMENTS), "its virtual layer 2s", required=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

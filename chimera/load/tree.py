@@ -18,7 +18,7 @@ import yaml
 from chimera.load.problems import Problems, Spot, shown
 from chimera.model.errors import Place
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 500_000
 MAX_NODES = 200_000  # after following aliases: stops the "billion laughs"
 MAX_DEPTH = 20
 
@@ -114,7 +114,7 @@ def _build(text: str, problems: Problems) -> Yaml | None:
         return builder.document()
     except _Stop as stop:
         problems.add(stop.spot, str(stop), found=stop.found, fix=stop.fix)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         _add_syntax_problem(text, error, problems)
     return None
 
@@ -252,7 +252,7 @@ def _worded(text: str) -> Exception | None:
             pass
     except yaml.YAMLError as error:
         return error
-    except ValueError:  # an escape beyond Unicode: libyaml has words for it, this parser has not
+    except (ValueError, OverflowError):  # an escape beyond Unicode: libyaml has words for it, this parser has not
         return None
     return None
 

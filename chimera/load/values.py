@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chimera.load.problems import Problems, Refused, Spot
+from chimera.load.problems import Problems, Refused, Spot, shown
 from chimera.load.ranges import Spread, expand
 from chimera.load.tree import Yaml, YamlList, YamlMap, YamlScalar, describe
 from chimera.load.units import Quantity
@@ -137,13 +137,17 @@ class Pairs(Type):
 # -- words ---------------------------------------------------------------------------------
 
 
-def _matching(pattern: str, allowed: str, message: str, fix: Callable[[str], str] = lambda _: "") -> Word:
-    def parse(text: str) -> str:
-        if re.fullmatch(pattern, text) is None:
-            raise Refused(message, allowed, fix(text))
-        return text
+_LONG_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}"
+_LONG_NAME_ALLOWED = "letters, digits, . _ and -; at most 40 characters"
 
-    return Word(allowed, parse, {"type": "string", "pattern": f"^{pattern}$"})
+
+def _long_name(text: str) -> str:
+    if re.fullmatch(_LONG_NAME, text) is None:
+        raise Refused("not a usable name", _LONG_NAME_ALLOWED)
+    return text
+
+
+LONG_NAME = Word(_LONG_NAME_ALLOWED, _long_name, {"type": "string", "pattern": f"^{_LONG_NAME}$"})
 
 
 def _near_name(text: str) -> str:
@@ -152,26 +156,20 @@ def _near_name(text: str) -> str:
 
 
 _NAME_ALLOWED = "a small letter, then small letters, digits and -; at most 12 characters"
-NODE_NAME = _matching(NAME, _NAME_ALLOWED, "not a usable name", _near_name)
-LONG_NAME = _matching(
-    r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", "letters, digits, . _ and -; at most 40 characters", "not a usable name"
-)
 
 
-def names_written(text: str) -> tuple[str, ...]:
-    """The node names a text stands for, each checked.
+def names_written(text: str) -> Sequence[str]:
+    """The node names a text stands for, all of them usable.
 
     Raises:
         Refused: where the brackets hold no range, or a name is not one.
     """
     names = expand(text)
-    for name in names:
-        try:
-            NODE_NAME.parse(name)
-        except Refused as refused:
+    for name in (names[0], names[-1]):  # those between differ in digits only
+        if not re.fullmatch(NAME, name):
             if name == text:
-                raise
-            raise Refused(f"gives '{name[:20]}': {refused.message}", _NAME_ALLOWED) from None
+                raise Refused("not a usable name", _NAME_ALLOWED, _near_name(text))
+            raise Refused(f"gives '{shown(name, 20)}': not a usable name", _NAME_ALLOWED)
     return names
 
 
@@ -185,9 +183,10 @@ def reference(to: str) -> Word:
 
 def _segment_names(text: str) -> Spread:
     tenant, slash, name = text.rpartition("/")
-    if slash:
-        NODE_NAME.parse(tenant)
-    return Spread(tuple(f"{tenant}{slash}{each}" for each in names_written(name)))
+    names_written(name)
+    if slash and not re.fullmatch(NAME, tenant):
+        raise Refused("not a usable name", _NAME_ALLOWED)
+    return Spread(expand(text))
 
 
 SEGMENT_REF = Word(
