@@ -116,6 +116,17 @@ def test_forty_hypervisors_have_readable_names(browser: Any, pages: Path) -> Non
     assert min(browser.execute_script(heights)) >= 8
 
 
+def test_it_fits_a_printed_page(browser: Any, pages: Path) -> None:
+    """A4 without its margins is 718 pixels wide, at 96 to the inch."""
+    show(browser, pages / "vmotion.html", 718)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 718
+        assert not browser.find_element("css selector", ".tools").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def background(browser: Any) -> str:
     return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
 
