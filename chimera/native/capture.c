@@ -1,6 +1,6 @@
 /* capture: many interfaces in many network namespaces, written to pcapng files by one process.
  *
- *   capture --spec NETNS_PATH:INTERFACE:FILE[:SNAPLEN] … [--skip-tcp-port P …] [--ring-kb 2048]
+ *   capture --spec NETNS_PATH:INTERFACE:FILE[:SNAPLEN] … [--skip-tcp-port P …] [--ring-kb 4096]
  *
  * FILE exists and holds the Section Header, Name Resolution and Interface Description Blocks that
  * chimera/measure/pcapng.py wrote; this appends Enhanced Packet Blocks (ns resolution, direction flag).
@@ -24,6 +24,7 @@
 #define PROGRAM_MAX 128
 #define SNAPLEN_MAX 262144
 #define FILE_BUFFER (256 << 10)
+#define BLOCK_BYTES (64 << 10)
 
 struct file {
     const char *path;
@@ -229,7 +230,7 @@ int main(int argc, char **argv) {
     struct file *files = allocate((size_t)(argc + 1) * sizeof *files);
     uint16_t ports[PORTS_MAX];
     int count = 0, port_count = 0;
-    unsigned blocks = 16;
+    struct ring_size size = {.block_bytes = BLOCK_BYTES, .blocks = 64};
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = option_value(argc, argv, &i);
         if (!strcmp(name, "--spec"))
@@ -237,7 +238,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(name, "--skip-tcp-port") && port_count < PORTS_MAX)
             ports[port_count++] = (uint16_t)parse_number(name, value, 1, 65535);
         else if (!strcmp(name, "--ring-kb"))
-            blocks = (unsigned)parse_number(name, value, 256, 1 << 20) / (BLOCK_BYTES >> 10);
+            size.blocks = (unsigned)parse_number(name, value, 256, 1 << 20) / (BLOCK_BYTES >> 10);
         else
             usage_error("capture: unexpected '%s %s'", name, value);
     }
@@ -248,7 +249,7 @@ int main(int argc, char **argv) {
         struct sock_fprog filter = {.len = program.length, .filter = program.code};
         specs[i].file = file_of(files, specs[i].path);
         specs[i].number = specs[i].file->interfaces++;
-        specs[i].ring = open_ring(specs[i].netns, specs[i].interface, blocks, true, &filter);
+        specs[i].ring = open_ring(specs[i].netns, specs[i].interface, size, true, &filter);
     }
     sigset_t mask = catch_signals();
     announce_ready();

@@ -12,7 +12,7 @@
 #include "ring.h"
 
 #define LISTEN_SNAP 192
-#define LISTEN_BLOCKS 4
+#define LISTEN_RING ((struct ring_size){.block_bytes = 16 << 10, .blocks = 64})
 #define STRAYS_MAX 65536
 #define OWNERS_MAX 4 /* addresses of one port */
 
@@ -218,8 +218,7 @@ static inline int probe_listen(struct listener *listeners, int count, const char
     struct sock_fprog filter = {.len = 1, .filter = snap};
     struct pollfd *watched = allocate((size_t)count * sizeof *watched);
     for (int i = 0; i < count; i++) {
-        listeners[i].ring =
-            open_ring(listeners[i].netns, listeners[i].interface, LISTEN_BLOCKS, false, &filter);
+        listeners[i].ring = open_ring(listeners[i].netns, listeners[i].interface, LISTEN_RING, false, &filter);
         watched[i] = (struct pollfd){.fd = listeners[i].ring.fd, .events = POLLIN};
     }
     uint64_t started = realtime_ns();

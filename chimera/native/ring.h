@@ -2,6 +2,9 @@
  *
  * The kernel writes frames into a shared ring and wakes the reader once a block, not once a frame, so
  * watching costs little beside what is watched. A ring keeps its namespace alive, and stays where it is.
+ *
+ * On a busy machine the reader may not run for a while; what the ring can bridge is its size at high rates and, since
+ * blocks are handed over however empty, the number of its blocks times RETIRE_MS at low ones: hence many small blocks.
  */
 #ifndef CHIMERA_RING_H
 #define CHIMERA_RING_H
@@ -18,15 +21,20 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#define BLOCK_BYTES (128 << 10)
-#define RETIRE_MS 20 /* a block that is not full is handed over after this long */
+#define RETIRE_MS 30 /* a block that is not full is handed over after this long */
 #define MAC_PAIR_BYTES 12
 #define VLAN_TAG_BYTES 4
+
+/* How much a ring holds; a block must hold the longest frame kept. */
+struct ring_size {
+    unsigned block_bytes, blocks;
+};
 
 struct ring {
     int fd;
     uint8_t *map;
-    unsigned blocks, current;
+    struct ring_size size;
+    unsigned current;
     uint64_t dropped;
 };
 
@@ -54,24 +62,24 @@ static inline void enter_namespace(const char *path) {
         close(fd);
 }
 
-static inline void attach_ring(struct ring *r, unsigned blocks) {
+static inline void attach_ring(struct ring *r, struct ring_size size) {
     int version = TPACKET_V3;
-    struct tpacket_req3 request = {.tp_block_size = BLOCK_BYTES,
-                                   .tp_block_nr = blocks,
+    struct tpacket_req3 request = {.tp_block_size = size.block_bytes,
+                                   .tp_block_nr = size.blocks,
                                    .tp_frame_size = 2048,
-                                   .tp_frame_nr = blocks * (BLOCK_BYTES / 2048),
+                                   .tp_frame_nr = size.blocks * (size.block_bytes / 2048),
                                    .tp_retire_blk_tov = RETIRE_MS};
     if (setsockopt(r->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version) != 0 ||
         setsockopt(r->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof request) != 0)
         die("packet ring");
-    r->blocks = blocks;
-    r->map = mmap(NULL, (size_t)blocks * BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
+    r->size = size;
+    r->map = mmap(NULL, (size_t)size.blocks * size.block_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
     if (r->map == MAP_FAILED)
-        die("packet ring of %u blocks", blocks);
+        die("packet ring of %u blocks", size.blocks);
 }
 
 /* Opens a ring on an interface of the namespace at `netns`. The filter's return value is the snap length. */
-static inline struct ring open_ring(const char *netns, const char *interface, unsigned blocks, bool outgoing,
+static inline struct ring open_ring(const char *netns, const char *interface, struct ring_size size, bool outgoing,
                                     const struct sock_fprog *filter) {
     struct ring r = {0};
     enter_namespace(netns);
@@ -87,7 +95,7 @@ static inline struct ring open_ring(const char *netns, const char *interface, un
         die("PACKET_IGNORE_OUTGOING");
     if (setsockopt(r.fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, sizeof *filter) != 0)
         die("packet filter");
-    attach_ring(&r, blocks);
+    attach_ring(&r, size);
     if (bind(r.fd, (struct sockaddr *)&address, sizeof address) != 0)
         die("bind to %s", interface);
     enter_namespace("");
@@ -111,7 +119,7 @@ static inline struct captured read_slot(const struct tpacket3_hdr *slot) {
 /* Hands every frame of the finished blocks to `handle` and gives the blocks back. */
 static inline void drain(struct ring *r, frame_handler handle, void *context) {
     for (;;) {
-        struct tpacket_block_desc *block = (void *)(r->map + (size_t)r->current * BLOCK_BYTES);
+        struct tpacket_block_desc *block = (void *)(r->map + (size_t)r->current * r->size.block_bytes);
         struct tpacket_hdr_v1 *head = &block->hdr.bh1;
         if (!(__atomic_load_n(&head->block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
             return;
@@ -122,7 +130,7 @@ static inline void drain(struct ring *r, frame_handler handle, void *context) {
             slot += ((const struct tpacket3_hdr *)slot)->tp_next_offset;
         }
         __atomic_store_n(&head->block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-        r->current = (r->current + 1) % r->blocks;
+        r->current = (r->current + 1) % r->size.blocks;
     }
 }
 
