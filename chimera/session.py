@@ -86,6 +86,18 @@ def prepare(
         InputError: something the user wrote is wrong; the text says where, what and what to write instead.
     """
     topology = load_topology(topology_name, [share.folder("topologies")])
+    return prepare_topology(topology, overlay_name, scenario=scenario, settings=settings, expectations=expectations)
+
+
+def prepare_topology(
+    topology: Topology,
+    overlay_name: str,
+    *,
+    scenario: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    expectations: Mapping[str, str] | None = None,
+) -> Experiment:
+    """:func:`prepare` for a topology that is loaded already."""
     overlay = registry.get(overlay_name)
     script = find_script(scenario) if scenario else None
     given = dict(settings or {})

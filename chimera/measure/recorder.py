@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ class Recorder:
     def __init__(self, namespace: str, tool: str, *arguments: str) -> None:
         self._what = f"{tool} {arguments[0]}{f' in {namespace}' if namespace else ''}"
         argv = [str(native_tool(tool)), *arguments]
-        self._process = netns.start(namespace, argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._process = netns.start(namespace, argv, stdout=netns.PIPE, stderr=netns.PIPE)
         self._line()
 
     def _line(self) -> str:
@@ -64,7 +63,7 @@ class Recorder:
             self.signal(signal.SIGTERM)
         try:
             output, _ = self._process.communicate(timeout=_STOP_S)
-        except subprocess.TimeoutExpired:
+        except netns.TimeoutExpired:
             self._process.kill()
             output, _ = self._process.communicate()
         return output.decode()

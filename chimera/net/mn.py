@@ -135,3 +135,14 @@ class LabNet(Mininet):  # type: ignore[misc]
                 self._set_link(link.name, status == "up")
                 return
         raise SessionError(f"no link between {src} and {dst}")
+
+
+def run_cli(net: LabNet) -> None:
+    """Mininet's command line on these objects, on this terminal."""
+    from mininet.cli import CLI
+    from mininet.log import setLogLevel
+
+    setLogLevel("info")
+    CLI(net)
+    for node in net.hosts + net.switches:
+        node.terminate()

@@ -9,6 +9,8 @@ from typing import Any
 from chimera.model.errors import SessionError
 
 FOLDER = "/run/netns"
+PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL  # for callers of start()
+TimeoutExpired = subprocess.TimeoutExpired
 
 
 def path(name: str) -> str:

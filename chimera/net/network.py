@@ -374,10 +374,12 @@ class Network:
 
     def mininet(self) -> LabNet:
         """The network as Mininet objects, for its CLI and programs written for it."""
-        return mininet_view(self.topology, self.underlay, self.set_link)
+        return mininet_view(self.topology, self.underlay, self.location, self.set_link)
 
 
-def mininet_view(topology: Topology, underlay: Underlay, set_link: Callable[[str, bool], None] | None = None) -> LabNet:
+def mininet_view(
+    topology: Topology, underlay: Underlay, location: Mapping[str, str], set_link: Callable[[str, bool], None]
+) -> LabNet:
     """Mininet objects that describe a lab which is running, from within its sandbox."""
     net = LabNet(set_link)
     addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
@@ -391,7 +393,7 @@ def mininet_view(topology: Topology, underlay: Underlay, set_link: Callable[[str
         net.links.append(LabLink(link.name, interfaces[link.a], interfaces[link.b]))
     for vm in topology.vms:
         inside = LabIntf("eth0", net[vm.name], vm.mac, vm.ip)
-        net.links.append(LabLink(vm.name, inside, LabIntf(vm.name, net[vm.hypervisor])))
+        net.links.append(LabLink(vm.name, inside, LabIntf(vm.name, net[location[vm.name]])))
     return net
 
 

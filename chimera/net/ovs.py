@@ -65,6 +65,13 @@ class OpenVSwitch:
         self.db.transact(root, *operations, bump())
         self._start_switch()
 
+    def start_here(self) -> None:
+        """Start the daemons without a bridge, in the calling process's own namespace."""
+        shutil.copy(empty_database(), self.folder / "conf.db")
+        self._start_database()
+        self.db.transact(insert("Open_vSwitch", {}, "root"), bump())
+        self._daemon("ovs-vswitchd", [f"unix:{self.socket}", "--disable-system"], "")
+
     def restart(self) -> None:
         """Start the daemons again on the database as it was left."""
         self._start_database()

@@ -109,6 +109,24 @@ def facts(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
+def is_held_by(path: Path, pid: int) -> bool:
+    """True where the lock of a run directory is held and the process of that PID has it open.
+
+    PIDs are used again; nothing may be ended because of a number in an old file.
+    """
+    if _stale(path):
+        return False
+    lock = os.stat(path / "lock")
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found = entry.stat()
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (lock.st_dev, lock.st_ino):
+            return True
+    return False
+
+
 def sweep() -> list[str]:
     """Remove what sessions that died left behind; returns their names."""
     swept = []

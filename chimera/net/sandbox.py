@@ -65,6 +65,7 @@ def launch(run: RunDir, session: Callable[[], int], *, detach: bool = False) -> 
     pid = os.fork()
     if pid:
         os.close(alive)
+        _stay_in_own_pid_namespace()
         return Child(pid)
     os.close(heartbeat)
     status = _DEFECT
@@ -80,6 +81,47 @@ def launch(run: RunDir, session: Callable[[], int], *, detach: bool = False) -> 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _stay_in_own_pid_namespace() -> None:
+    """Undo for our later children what unshare(2) did for the first one."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kernel.setns(own, kernel.CLONE_NEWPID)
+    finally:
+        os.close(own)
+
+
+def enter(session_pid: int, act: Callable[[], object]) -> Child:
+    """Fork, and run ``act`` as one more process inside the sandbox of a running session.
+
+    It ends with the sandbox, and with us.
+    """
+    kinds = {"pid": kernel.CLONE_NEWPID, "net": kernel.CLONE_NEWNET, "mnt": kernel.CLONE_NEWNS}
+    try:
+        doors = {name: os.open(f"/proc/{session_pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in kinds}
+        kernel.setns(doors["pid"], kernel.CLONE_NEWPID)  # for children
+    except OSError as error:
+        raise MachineError(f"the lab cannot be entered: {error.strerror}", "sudo lab …") from error
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        _stay_in_own_pid_namespace()
+        return Child(pid)
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        kernel.setns(doors["net"], kernel.CLONE_NEWNET)
+        kernel.setns(doors["mnt"], kernel.CLONE_NEWNS)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        act()
+        os._exit(0)
+    except OSError as error:
+        print(f"lab: {error.strerror}: {error.filename or ''}", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(_DEFECT)
 
 
 def stay() -> None:

@@ -52,6 +52,10 @@ class Migrator:
         self._reserved: dict[str, dict[str, int]] = {}
         self._receivers: dict[str, Receiver] = {}
 
+    def announce_progress(self, progress: Callable[[str], None]) -> None:
+        """Tell somebody else how migrations go from now on."""
+        self._progress = progress
+
     def migrate(self, vm_name: str, destination: str, settings: Settings) -> MigrationRecord:
         """Move a VM.
 

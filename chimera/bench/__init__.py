@@ -1,0 +1,1 @@
+"""The lab measured: start-up beside stock Mininet and the floor, overlays beside a plain bridge."""

@@ -1,0 +1,86 @@
+"""``lab bench``: the lab itself measured, as ratios within one run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from chimera.cli import common
+
+
+@click.group(short_help="Measure the lab itself: startup, dataplane.")
+def bench() -> None:
+    """Measure the lab itself. Figures of one run compare with each other, not with another day's.
+
+    \b
+    Example:  sudo lab bench startup
+    """
+
+
+@bench.command()
+@click.option("--sizes", default="100,200,400", show_default=True, help="Numbers of VMs, ten to a hypervisor.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def startup(sizes: str, as_json: bool) -> None:
+    """Start, stop and memory: stock Mininet (linear,10,10), the bare floor, and this lab.
+
+    The floor is what cannot be avoided: namespaces, links and addresses through 'ip -batch' and the Open
+    vSwitch daemons. The lab adds Mininet's objects, the underlay's routes, the controller and its flows.
+
+    \b
+    Example:  sudo lab bench startup --json
+    """
+    from chimera.bench.startup import startup as measure
+
+    common.need_root()
+    try:
+        numbers = tuple(int(word) for word in sizes.split(","))
+        if not numbers or any(n < 10 or n % 10 or n > 1000 for n in numbers):
+            raise ValueError
+    except ValueError:
+        raise click.BadParameter("numbers of VMs between 10 and 1000, each a multiple of 10", param_hint="--sizes") from None
+    rows = measure(common.progress(), numbers)
+    stock, first_floor = rows[0], rows[1]
+    floors = {row.vms: row for row in rows if row.what == "bare floor"}
+    if as_json:
+        click.echo(json.dumps([{**asdict(r), "total_s": r.total_s} for r in rows], indent=2))
+        return
+    table = Table("", "VMs", "start s", "stop s", "memory MB", "start × floor", "stock Mininet ÷ this")
+    for row in rows:
+        floor = floors.get(row.vms, first_floor)
+        beside = f"{stock.total_s / row.total_s:.1f}" if row.vms == stock.vms and row is not stock else ""
+        table.add_row(
+            row.what, str(row.vms), f"{row.start_s:.2f}", f"{row.stop_s:.2f}", f"{row.memory_mb:.0f}",
+            f"{row.start_s / floor.start_s:.2f}" if row.what == "this lab" else "", beside,
+        )  # fmt: skip
+    Console().print(table)
+
+
+@bench.command()
+@click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True, help="How long each stream runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def dataplane(seconds: int, as_json: bool) -> None:
+    """Throughput, packet rate and latency of every overlay, beside a plain bridge on the same path.
+
+    \b
+    Example:  sudo lab bench dataplane --seconds 5
+    """
+    from chimera.bench.dataplane import dataplane as measure
+
+    common.need_root()
+    rows = measure(common.progress(), seconds)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    bridge = rows[0]
+    table = Table("path", "Mbit/s", "× bridge", "packets/s", "× bridge", "RTT median ms", "RTT p99 ms")
+    for row in rows:
+        table.add_row(
+            row.path, f"{row.throughput_mbps:.0f}", f"{row.throughput_mbps / bridge.throughput_mbps:.2f}",
+            f"{row.packets_per_s:.0f}", f"{row.packets_per_s / bridge.packets_per_s:.2f}",
+            f"{row.rtt_median_ms:.3f}", f"{row.rtt_p99_ms:.3f}",
+        )  # fmt: skip
+    Console().print(table)

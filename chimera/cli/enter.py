@@ -1,0 +1,70 @@
+"""``lab exec`` and ``lab cli``: going into a running lab."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+
+from chimera.cli.status import ask, lab_option
+
+
+@click.command("exec", short_help="Run a program on a node of a running lab.", context_settings={"ignore_unknown_options": True})
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@lab_option
+def execute(node: str, command: tuple[str, ...], lab_name: str | None) -> None:
+    """Run COMMAND on NODE, with this terminal; its exit status is ours.
+
+    \b
+    Example:  sudo lab exec web1 -- ping -c3 10.1.0.14
+    """
+    from chimera.net import netns
+
+    ask(lab_name, "inspect", node=node)  # is there such a node?
+    status = _inside(lab_name, lambda: os.execvp("nsenter", netns.command(node, command)))
+    raise click.exceptions.Exit(status)
+
+
+@click.command(short_help="Mininet's command line on a running lab.")
+@lab_option
+def cli(lab_name: str | None) -> None:
+    """Start Mininet's CLI on a running lab: 'nodes', 'net', 'web1 ping web4', 'link r1 r2 down', 'help'.
+
+    \b
+    Example:  sudo lab cli
+    """
+    from chimera import api
+    from chimera.model.codec import from_json
+    from chimera.model.control import Inventory
+    from chimera.net import rundir
+
+    path = rundir.find(lab_name)
+    location = ask(lab_name, "inspect")["location"]
+
+    def set_link(name: str, up: bool) -> None:
+        api.ask(path / "api.sock", "link", name=name, action="restore" if up else "cut", changes={}, direction="both")
+
+    def talk() -> None:
+        from pathlib import Path
+
+        from chimera.net.mn import run_cli
+        from chimera.net.network import mininet_view
+
+        inventory = from_json(Path("/run/lab/inventory.json").read_bytes(), Inventory)
+        run_cli(mininet_view(inventory.topology, inventory.underlay, location, set_link))
+
+    raise click.exceptions.Exit(_inside(lab_name, talk))
+
+
+def _inside(lab_name: str | None, act) -> int:  # type: ignore[no-untyped-def]
+    """Run ``act`` in a child inside the lab's sandbox; it ends with the lab, or when we do."""
+    from chimera.net import rundir, sandbox
+
+    pid = int(rundir.facts(rundir.find(lab_name))["pid"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program
+    child = sandbox.enter(pid, act)
+    sys.stdout.flush()
+    return child.wait()

@@ -1,0 +1,194 @@
+"""A lab that stays up: the verbs it answers until it is told to end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chimera.api import Server
+from chimera.measure import state
+from chimera.measure.recorder import Capture, start_capture
+from chimera.measure.trace import trace
+from chimera.model.errors import InputError, SessionError
+from chimera.model.hop import Trace
+from chimera.model.topology import Impairment
+from chimera.net import sandbox
+from chimera.net.rundir import RunDir
+from chimera.scenario.scripts import migration_settings
+from chimera.session import WORK, Experiment, Progress, Session, bring_up
+
+
+def hold(experiment: Experiment, run_dir: RunDir, progress: Progress, ready: int) -> int:
+    """Bring a lab up, tell the launcher through the pipe ``ready``, and serve until ``down``."""
+    session = bring_up(experiment, progress)
+    verbs = Verbs(session)
+    verbs.server = Server(run_dir.socket, verbs.table())
+    sandbox.stay()
+    os.write(ready, b"1")
+    os.close(ready)
+    _let_go_of_terminal()
+    verbs.server.serve()
+    return 0
+
+
+def _let_go_of_terminal() -> None:
+    """What is printed from now on goes to the lab's log: the terminal belongs to its user again."""
+    log = os.open(WORK / "session.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+
+
+class Verbs:
+    """What a running lab can be asked to do; every method is a verb and returns JSON-able data."""
+
+    server: Server
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._network = session.network
+        self._lab = session.lab
+        self._captures: dict[str, Capture] = {}
+        self._lock = threading.RLock()
+
+    def table(self) -> dict[str, Callable[..., Any]]:
+        """Verbs by name."""
+        names = ("status", "inspect", "migrate", "link", "stop", "start", "trace", "capture_start", "capture_stop", "down")
+        return {name: getattr(self, name) for name in names}
+
+    def status(self, progress: Progress) -> dict[str, Any]:
+        """What is running, in short."""
+        experiment, network = self._session.experiment, self._network
+        return {
+            "topology": experiment.topology.name,
+            "overlay": experiment.overlay.name,
+            "options": experiment.options,
+            "up_s": round(self._session.up_s, 3),
+            "age_s": round(time.time() - self._session.started, 1),
+            "hypervisors": {h.name: network.vms_at(h.name) for h in experiment.topology.hypervisors},
+            "stopped": sorted(network.stopped),
+            "cut_links": [name for name, cable in network.cables.items() if not cable.up],
+            "controller": "running" if self._lab.controller.running else "stopped",
+            "migrations": len(self._lab.migrator.records),
+        }
+
+    def inspect(self, progress: Progress, node: str = "") -> dict[str, Any]:
+        """Everything: the inventory, where VMs are, links and their state, forwarding state."""
+        network, experiment = self._network, self._session.experiment
+        if node and node not in experiment.topology.by_name:
+            listed = ", ".join(experiment.topology.by_name)
+            raise InputError(f"no node '{node}'\n    allowed: {listed}")
+        found = {
+            **self.status(progress),
+            "links": self._session.links,
+            "mtu": {"underlay": experiment.underlay.mtu, "vm": experiment.topology.vm_mtu},
+            "vtep": experiment.underlay.vtep,
+            "location": network.location,
+            "state": state.states(network),
+            "nodes": experiment.topology.nodes,
+            "endpoints": experiment.topology.endpoints,
+            "segments": experiment.topology.segments,
+            "addresses": experiment.underlay.addresses,
+        }
+        return self._one_node(found, node) if node else found
+
+    def _one_node(self, found: dict[str, Any], node: str) -> dict[str, Any]:
+        topology = self._session.experiment.topology
+        return {
+            "node": topology.by_name[node],
+            "vms": self._network.vms_at(node),
+            "at": self._network.location.get(node, ""),
+            "links": [link for link in topology.links_of(node)],
+            "addresses": [a for a in found["addresses"] if a.node == node],
+            "state": found["state"].get(node),
+        }
+
+    def migrate(self, progress: Progress, vm: str, to: str, settings: dict[str, str]) -> dict[str, Any]:
+        """Move a VM; how, is in ``settings``."""
+        given = dict(settings)
+        chosen = migration_settings(given)
+        if given:
+            raise InputError(
+                f"no setting '{next(iter(given))}' for a migration\n    allowed: announce, pace_mbps, downtime_ms, max_rounds"
+            )
+        self._lab.migrator.announce_progress(progress)
+        record = self._lab.migrator.migrate(vm, to, chosen)
+        return {
+            "vm": vm, "source": record.source, "destination": to, "stun_ms": round(record.stun_ms, 3),
+            "precopy_s": round(record.precopy_s, 4), "rounds": record.rounds, "announce": chosen.announce,
+        }  # fmt: skip
+
+    def link(self, progress: Progress, name: str, action: str, changes: dict[str, float], direction: str) -> dict[str, Any]:
+        """Cut, restore or change a link, or only show it."""
+        cable = self._network.cable(name)
+        with self._lock:
+            if action == "cut":
+                self._lab.cut(name)
+            elif action == "restore":
+                self._lab.restore(name)
+            elif action == "set":
+                forward, backward = (
+                    replace(old, **changes) if direction in ("both", side) else old
+                    for side, old in (("forward", cable.link.forward), ("backward", cable.link.backward))
+                )
+                cable.impair(forward, backward)
+        return {"link": name, "up": cable.up, "how": cable.how, "forward": _shown(cable.link.forward),
+                "backward": _shown(cable.link.backward)}  # fmt: skip
+
+    def stop(self, progress: Progress, node: str) -> dict[str, str]:
+        """Power off a hypervisor or gateway, or end the controller."""
+        with self._lock:
+            self._lab.stop(node)
+        return {"stopped": node}
+
+    def start(self, progress: Progress, node: str) -> dict[str, str]:
+        """Power on what was stopped."""
+        with self._lock:
+            if node == "controller" and self._lab.controller.running:
+                raise SessionError("the controller is running already")
+            self._lab.start(node)
+        return {"started": node}
+
+    def trace(self, progress: Progress, source: str, destination: str) -> Trace:
+        """Follow a packet."""
+        return trace(self._network, source, destination)
+
+    def capture_start(self, progress: Progress, link: str) -> dict[str, str]:
+        """Begin to capture a link, whole frames."""
+        cable = self._network.cable(link)
+        with self._lock:
+            if link in self._captures:
+                raise SessionError(f"link {link} is being captured already")
+            names = self._session.instruments.names()
+            self._captures[link] = start_capture([cable.link], WORK / "api", names, both_ends=False, snaplen=65535)
+        return {"link": link}
+
+    def capture_stop(self, progress: Progress, link: str, to: str) -> dict[str, Any]:
+        """End a capture and put its file into the run directory, where the command that asked picks it up."""
+        with self._lock:
+            capture = self._captures.pop(link, None)
+        if capture is None:
+            raise SessionError(f"link {link} is not being captured")
+        counts = capture.stop()
+        path = Path(to)
+        shutil.copy(capture.files[link], path)
+        return {"bytes": path.stat().st_size, "counts": counts}
+
+    def down(self, progress: Progress) -> dict[str, Any]:
+        """End the lab."""
+        threading.Timer(0.05, self.server.done.set).start()  # after this answer has left
+        return {"down": True}
+
+
+def _shown(impairment: Impairment) -> dict[str, float]:
+    return {
+        "bandwidth_mbps": impairment.bandwidth_mbps, "delay_ms": impairment.delay_ms,
+        "jitter_ms": impairment.jitter_ms, "loss_percent": impairment.loss_percent,
+    }  # fmt: skip
+
