@@ -217,15 +217,15 @@ def test_the_first_folder_wins_and_broken_files_are_listed_too(tmp_path: Path) -
 
 
 def test_a_large_lab_loads_fast() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     leaves = "leaf_spine: {spines: 4, leaves: 50, hypervisors_per_leaf: 4, vms_per_hypervisor: 10, segments: 10}"
     lab = parse_topology(f"name: big\n{leaves}\ndefaults: {{vm: {{memory: 64 MB}}}}", "t.yaml")
     assert len(lab.vms) == 2000
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 @pytest.mark.parametrize("kind", ["hypervisors", "vms", "switches", "clients", "gateways", "tenants"])
 def test_sizes_are_limited(kind: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert "at most" in complaint(f"name: t\n{kind}:\n  x[1-99999999]:\n  y[1-9999]:\n  z[1-9999]:\n")
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
