@@ -169,6 +169,27 @@ def test_vlan_tags_are_still_there_on_the_other_side(cable: Cable) -> None:
     assert "vlan 100, p 5" in out
 
 
+RAW = "import socket,sys;s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW,3);s.setsockopt(263,15,1);"  # PACKET_VNET_HDR
+
+
+def test_a_tagged_frame_whose_checksum_is_still_to_be_made_passes(cable: Cable) -> None:
+    """What the kernel says about the checksum counts from the frame's start, which the tag moves."""
+    receiver = cable.b.start(
+        "python3",
+        "-c",
+        RAW + "s.bind(('b0',3));print('ready',flush=True)\n"
+        "while (d:=s.recv(2000))[22:24]!=b'\\x08\\x00' or d[33]!=17: pass\n"
+        "print(d.hex())",
+    )
+    udp = "4500002000010000401100000a0000010a000002" + "00010002000c1234" + "00000000"
+    header = "01" + "00" + "0000" + "0000" + "2600" + "0600"  # NEEDS_CSUM from byte 38 = 14 + 4 + 20, sum at +6
+    frame = header + "ffffffffffff020000000001" + "81000064" + "0800" + udp
+    cable.a.run("python3", "-c", RAW + "s.bind(('a0',0));s.send(bytes.fromhex(sys.argv[1]))", frame)
+    out, _ = receiver.communicate(timeout=10)
+    seen = bytes.fromhex(out)
+    assert (seen[0], seen[6:8], seen[8:10]) == (1, (34).to_bytes(2, "little"), (6).to_bytes(2, "little"))
+
+
 @needs("iperf3", "ethtool")
 @pytest.mark.parametrize("offload", ["on", "off"])
 def test_tcp_passes_with_and_without_checksum_and_segmentation_offload(cable: Cable, offload: str) -> None:
