@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -30,7 +31,9 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 @cache
 def _tools() -> Path:
-    return Path(mkdtemp(prefix="chimera-native-"))
+    folder = Path(mkdtemp(prefix="chimera-native-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache

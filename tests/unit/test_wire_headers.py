@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.all import ARP, ICMP, IP, TCP, UDP, VXLAN, Dot1Q, Ether, ICMPv6EchoRequest, IPv6, Raw
 
@@ -119,6 +119,7 @@ def test_the_length_of_a_probe_is_what_it_is_on_the_wire() -> None:
     assert vm_frame_bytes(ipv6=True) == 126
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(st.binary(max_size=300), st.integers(0, 170), st.binary(min_size=1, max_size=8))
 def test_no_bytes_whatever_upset_the_walk(tail: bytes, at: int, damage: bytes) -> None:
     whole = bytes(TUNNELLED)
