@@ -106,7 +106,7 @@ def ofctl(folder: Path, *arguments: str) -> str:
     ).stdout
 
 
-@dataclass
+@dataclass(repr=False)
 class Rig:
     """A running lab; ``reports`` are the lines the controller sent so far."""
 
@@ -123,33 +123,41 @@ class Rig:
 
     # -- the controller
 
-    def start_controller(self) -> None:
-        """Start it and wait until every switch has confirmed its flows and every VM is located.
+    def start_controller(self, *, report: bool = True) -> None:
+        """Start it and (``report``) wait until every switch has confirmed its flows and every VM is located.
 
         Each one listens on a port of its own: Open vSwitch backs off for seconds from a target that refused it, and
         connects to a new one at once.
         """
         self._port += 1
-        (self.folder / "inventory.json").write_bytes(to_json(replace(self.inventory, openflow_port=self._port)))
-        argv = [sys.executable, "-m", "controllers", "--inventory", str(self.folder / "inventory.json")]
+        inventory = self.folder / "inventory.json"
+        inventory.write_bytes(to_json(replace(self.inventory, openflow_port=self._port)))
         self.reports.clear()
+        argv = [sys.executable, "-m", "controllers", "--inventory", str(inventory)]
         self._controller = subprocess.Popen(self.spaces["core"].enter(*argv), cwd=PROJECT)
-        self._session, _ = self.listener.accept()
-        self._session.settimeout(10)
-        self.await_report(lambda r: r["event"] == "listening")
+        if report:
+            self._session, _ = self.listener.accept()
+            self._session.settimeout(10)
+            self.await_report(lambda r: r["event"] == "listening")
         for switch in self.inventory.underlay.vtep:
             with self.db(switch) as db:
                 db.transact(*ovsdb.set_controller(INTEGRATION, [f"tcp:{CONTROLLER}:{self._port}"]), ovsdb.bump())
+        if report:
+            self._await_sync()
+
+    def _await_sync(self) -> None:
         switches = sorted(self.inventory.underlay.vtep)
         vms = len(self.inventory.topology.vms)
         self.await_report(lambda r: r["event"] == "synced" and r["switches"] == switches and r["located"] >= vms)
 
     def kill_controller(self) -> None:
         """SIGKILL, as an experiment does it."""
-        assert self._controller and self._session
+        assert self._controller
         self._controller.kill()
         self._controller.wait()
-        self._session.close()
+        if self._session:
+            self._session.close()
+        self._received = b""
 
     def await_report(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The next report that is ``wanted``; the session's timeout bounds the wait."""
