@@ -53,7 +53,7 @@ class Cable:
         """Cut or restore the link."""
         self.up = up
         for port in self.link.ends():
-            netns.run(port.node, ["ip", "link", "set", port.interface, "up" if up else "down"])
+            netns.run(port.node, ["ip", "link", "set", "dev", port.interface, "up" if up else "down"])
 
     def impair(self, forward: Impairment, backward: Impairment) -> None:
         """Change what the link does to frames while it runs.
@@ -84,7 +84,7 @@ class _Middle(Cable):
     def set_up(self, up: bool) -> None:
         self.up = up
         state = "up" if up else "down"
-        netns.ip_batch("", [f"link set {inner} {state}" for inner in (self.inner_a, self.inner_b)])
+        netns.ip_batch("", [f"link set dev {inner} {state}" for inner in (self.inner_a, self.inner_b)])
 
 
 class DelayLine(_Middle):
@@ -94,7 +94,7 @@ class DelayLine(_Middle):
     _process: subprocess.Popen[bytes]
 
     def start(self) -> None:
-        netns.ip_batch("", [f"link set {inner} up" for inner in (self.inner_a, self.inner_b)])
+        netns.ip_batch("", [f"link set dev {inner} up" for inner in (self.inner_a, self.inner_b)])
         argv = [str(native_tool("delayline")), self.inner_a, self.inner_b]
         argv += ["--fwd", _settings(self.link.forward), "--bwd", _settings(self.link.backward)]
         argv += ["--queue-packets", str(QUEUE_PACKETS), "--seed", str(self.index)]
@@ -132,12 +132,12 @@ class Netem(_Middle):
 
     def lines(self) -> list[str]:
         bridge = f"k{self.index}"
-        join = [f"link set {inner} master {bridge}" for inner in (self.inner_a, self.inner_b)]
+        join = [f"link set dev {inner} master {bridge}" for inner in (self.inner_a, self.inner_b)]
         return [*super().lines(), f"link add {bridge} mtu {self.mtu} type bridge", *join]
 
     def start(self) -> None:
         names = (self.inner_a, self.inner_b, f"k{self.index}")
-        netns.ip_batch("", [f"link set {name} up" for name in names])
+        netns.ip_batch("", [f"link set dev {name} up" for name in names])
         self._apply("add")
 
     def impair(self, forward: Impairment, backward: Impairment) -> None:

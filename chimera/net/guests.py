@@ -47,7 +47,7 @@ def leg_lines(interface: str, segment: Segment, tenant: int) -> Iterator[str]:
     """
     table = _TENANT_TABLES + tenant
     prefix = segment.subnet.partition("/")[2]
-    yield f"link set {interface} up"
+    yield f"link set dev {interface} up"
     yield f"addr add {segment.gateway}/{prefix} dev {interface} noprefixroute"
     yield f"route replace {segment.subnet} dev {interface} src {segment.gateway} table {table}"
     yield f"rule add iif {interface} lookup {table} pref {table}"

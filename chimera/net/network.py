@@ -102,7 +102,7 @@ class Network:
         self.cables = cables.make(self.topology.links, self.underlay.mtu, self._macs, netem=netem)
         batch = [line for cable in self.cables.values() for line in cable.lines()]
         batch += [guests.link_line(vm, self.topology.vm_mtu) for vm in self.topology.vms]
-        batch += [f"link add {MANAGEMENT_BRIDGE} type bridge", f"link set {MANAGEMENT_BRIDGE} up", "link set lo up"]
+        batch += [f"link add {MANAGEMENT_BRIDGE} type bridge", f"link set dev {MANAGEMENT_BRIDGE} up", "link set lo up"]
         batch += [f"addr add {self.management_address(None)}/16 dev {MANAGEMENT_BRIDGE}"]
         for number, node in enumerate(self.topology.vteps, start=1):
             batch.append(f"link add name m{number} master mgmt type veth peer name mgmt netns {node.name}")
@@ -113,9 +113,9 @@ class Network:
         ups: dict[str, list[str]] = defaultdict(list)
         for link in self.topology.links:
             for port in link.ends():
-                ups[port.node].append(f"link set {port.interface} up")
+                ups[port.node].append(f"link set dev {port.interface} up")
         for vm in self.topology.vms:
-            ups[vm.hypervisor].append(f"link set {vm.name} up")
+            ups[vm.hypervisor].append(f"link set dev {vm.name} up")
         for node_name, lines in ups.items():
             netns.ip_batch(node_name, lines)
 
@@ -231,7 +231,7 @@ class Network:
     def _node_lines(self, node: Node) -> list[str]:
         lines = ["link set lo up"]
         if node.name in self.underlay.vtep:
-            lines += [f"link set {MANAGEMENT_BRIDGE} up", f"addr add {self.management_address(node)}/16 dev mgmt"]
+            lines += [f"link set dev {MANAGEMENT_BRIDGE} up", f"addr add {self.management_address(node)}/16 dev mgmt"]
         lines += self._address_lines(node.name)
         for leg, segment in self.wiring.legs.get(node.name, ()):
             lines += guests.leg_lines(leg.name, segment, self._tenants.index(segment.tenant) + 1)
@@ -244,7 +244,7 @@ class Network:
     def _address_lines(self, name: str) -> Iterator[str]:
         for address in self.underlay.addresses:
             if address.node == name:
-                yield f"link set {address.interface} up"
+                yield f"link set dev {address.interface} up"
                 yield f"addr add {address.address} dev {address.interface}"
 
     def _resolve_neighbours(self, name: str) -> None:
@@ -304,7 +304,7 @@ class Network:
         self.stopped.add(name)
         self.switches[name].stop()
         for port in self._ends_at(name):
-            netns.run(name, ["ip", "link", "set", port.interface, "down"])
+            netns.run(name, ["ip", "link", "set", "dev", port.interface, "down"])
         for vm in self.vms_at(name):
             guests.freeze(vm)
         self.routes.forget(name)
@@ -321,7 +321,7 @@ class Network:
         self.stopped.discard(name)
         self.switches[name].restart()
         node = self.topology.node(name)
-        ups = [f"link set {port.interface} up" for port in self._ends_at(name)]
+        ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
         netns.ip_batch(name, [*ups, *self._node_lines(node)], force=True)
         self._resolve_neighbours(name)
         for vm in self.vms_at(name):
@@ -350,11 +350,11 @@ class Network:
 
     def set_port(self, vm: str, up: bool) -> None:
         """Bring the hypervisor's end of a VM's link up or down."""
-        netns.run("", ["ip", "-n", self.location[vm], "link", "set", vm, "up" if up else "down"])
+        netns.run("", ["ip", "-n", self.location[vm], "link", "set", "dev", vm, "up" if up else "down"])
 
     def move(self, vm: str, destination: str) -> None:
         """Carry the hypervisor's end of a VM's link to another hypervisor; the VM keeps everything."""
-        netns.run("", ["ip", "-n", self.location[vm], "link", "set", vm, "netns", destination])
+        netns.run("", ["ip", "-n", self.location[vm], "link", "set", "dev", vm, "netns", destination])
         self.location[vm] = destination
 
     def plug(self, vm: str) -> None:
