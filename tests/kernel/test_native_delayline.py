@@ -41,6 +41,8 @@ class Cable:
 @pytest.fixture
 def cable() -> Iterator[Cable]:
     with namespaces(3) as (a, middle, b):
+        for namespace in (a, middle, b):  # no neighbour discovery of IPv6 among the frames that are counted
+            namespace.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
         a.link("a0", middle, "toa", mtu=9200)
         b.link("b0", middle, "tob", mtu=9200)
         a.address("a0", "10.0.0.1/24")
@@ -81,7 +83,8 @@ def test_jitter_spreads_the_delay(cable: Cable) -> None:
     tell(cable.line, "set fwd delay_ms=10,jitter_ms=4")
     forward = cable.probe("--frames", "100", "--interval-us", "3000")["forward"]
     assert 6 <= forward["delay_min_ms"] < 9
-    assert 12 < forward["delay_p95_ms"] < 16
+    assert 9 < forward["delay_p50_ms"] < 13
+    assert forward["delay_p95_ms"] > 12
 
 
 def test_the_queue_drops_its_tail(cable: Cable) -> None:
