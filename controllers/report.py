@@ -116,10 +116,11 @@ class Reporter:
                 self._lines.append({"event": "control", "messages": marks})
 
     def _write(self) -> None:
-        with self._lock:
-            lines = list(self._lines)
-            self._lines.clear()
-        self._pending += b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        if not self._pending:  # else the session is slow, and lines wait where their number is bounded
+            with self._lock:
+                lines = list(self._lines)
+                self._lines.clear()
+            self._pending = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         if self._pending and self._socket is not None:
             try:
                 sent = self._socket.send(self._pending)

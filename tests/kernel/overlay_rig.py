@@ -60,25 +60,25 @@ def underlay(top: Topology) -> Underlay:
     return Underlay(Forwarding.ROUTED, 1600, (), (), vtep, macs, {})
 
 
-def start_switch(folder: Path, namespace: Namespace, operations: list[ovsdb.Operation]) -> list[Process]:
+def start_switch(folder: Path, namespace: Namespace, operations: list[ovsdb.Operation]) -> dict[str, Process]:
     """Both daemons of an Open vSwitch, on a database that holds ``operations``."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["ovsdb-tool", "create", folder / "conf.db", SCHEMA], check=True)
-    environment = {**os.environ, "OVS_RUNDIR": str(folder)}
     socket_path = folder / "db.sock"
-
-    def daemon(program: str, *arguments: str) -> Process:
-        paths = [f"--pidfile={folder}/{program}.pid", f"--unixctl={folder}/{program}.ctl"]
-        argv = [program, *arguments, *paths, "-vconsole:off", "-vsyslog:off", f"--log-file={folder}/{program}.log"]
-        return subprocess.Popen(namespace.enter(*argv), env=environment)
-
-    database = daemon("ovsdb-server", str(folder / "conf.db"), f"--remote=punix:{socket_path}")
+    database = daemon(folder, namespace, "ovsdb-server", str(folder / "conf.db"), f"--remote=punix:{socket_path}")
     with await_true(lambda: _session(socket_path)) as db:
         db.transact(ovsdb.insert("Open_vSwitch", {}, "root"))
         db.transact(*operations, ovsdb.bump())
-        switch = daemon("ovs-vswitchd", f"unix:{socket_path}", "--disable-system")
+        switch = daemon(folder, namespace, "ovs-vswitchd", f"unix:{socket_path}", "--disable-system")
         db.wait_config_applied()
-    return [switch, database]
+    return {"ovs-vswitchd": switch, "ovsdb-server": database}
+
+
+def daemon(folder: Path, namespace: Namespace, program: str, *arguments: str) -> Process:
+    """A daemon of an Open vSwitch with all its files in ``folder``."""
+    paths = [f"--pidfile={folder}/{program}.pid", f"--unixctl={folder}/{program}.ctl"]
+    argv = [program, *arguments, *paths, "-vconsole:off", "-vsyslog:off", f"--log-file={folder}/{program}.log"]
+    return subprocess.Popen(namespace.enter(*argv), env={**os.environ, "OVS_RUNDIR": str(folder)})
 
 
 def _session(path: Path) -> Ovsdb | None:
@@ -114,7 +114,7 @@ class Rig:
     folder: Path
     spaces: dict[str, Namespace]
     listener: socket.socket
-    processes: list[Process] = field(default_factory=list)
+    daemons: dict[str, dict[str, Process]] = field(default_factory=dict)
     reports: list[dict[str, Any]] = field(default_factory=list)
     _controller: Process | None = None
     _session: socket.socket | None = None
@@ -188,6 +188,19 @@ class Rig:
         """The flows of ``br-int``, one a line, in no order that means anything."""
         lines = ofctl(self.folder / switch, "dump-flows", INTEGRATION).splitlines()
         return sorted(line.strip() for line in lines if "priority=" in line)
+
+    def controller_cpu_s(self) -> float:
+        """Processor time that the controller has used."""
+        assert self._controller
+        fields = Path(f"/proc/{self._controller.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def restart_switch(self, name: str) -> None:
+        """Kill ``ovs-vswitchd`` and start it again; its flows are gone, its ports are in the database."""
+        folder = self.folder / name
+        stop({"": self.daemons[name]["ovs-vswitchd"]})
+        switch = daemon(folder, self.spaces[name], "ovs-vswitchd", f"unix:{folder / 'db.sock'}", "--disable-system")
+        self.daemons[name]["ovs-vswitchd"] = switch
 
     def move(self, vm: str, source: str, destination: str, *, wait: bool = True) -> None:
         """Carry a VM's port from switch to switch."""
@@ -286,7 +299,7 @@ def _connect(lab: Rig, node: Node) -> None:
             ports=[PortSpec("eth0", PHYSICAL), *(p for p in ports if p.bridge == PHYSICAL)],
         ),
     ]
-    lab.processes += start_switch(lab.folder / node.name, space, operations)
+    lab.daemons[node.name] = start_switch(lab.folder / node.name, space, operations)
     space.address(PHYSICAL, f"{plan.vtep[node.name]}/24")
     space.run("ip", "link", "set", PHYSICAL, "up")
     for leg in descriptor.legs(lab.inventory, node.name):
@@ -305,7 +318,13 @@ def _resolve(lab: Rig, node: Node) -> None:
 def _stop(lab: Rig) -> None:
     if lab._controller and lab._controller.poll() is None:
         lab.kill_controller()
-    for process in lab.processes:
+    for daemons in lab.daemons.values():
+        stop(daemons)
+
+
+def stop(daemons: dict[str, Process]) -> None:
+    """End the daemons of a switch."""
+    for process in daemons.values():
         process.kill()
         process.wait()
 
