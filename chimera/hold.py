@@ -59,7 +59,18 @@ class Verbs:
 
     def table(self) -> dict[str, Callable[..., Any]]:
         """Verbs by name."""
-        names = ("status", "inspect", "migrate", "link", "stop", "start", "trace", "capture_start", "capture_stop", "down")
+        names = (
+            "status",
+            "inspect",
+            "migrate",
+            "link",
+            "stop",
+            "start",
+            "trace",
+            "capture_start",
+            "capture_stop",
+            "down",
+        )
         return {name: getattr(self, name) for name in names}
 
     def status(self, progress: Progress) -> dict[str, Any]:
@@ -104,7 +115,7 @@ class Verbs:
             "node": topology.by_name[node],
             "vms": self._network.vms_at(node),
             "at": self._network.location.get(node, ""),
-            "links": [link for link in topology.links_of(node)],
+            "links": list(topology.links_of(node)),
             "addresses": [a for a in found["addresses"] if a.node == node],
             "state": found["state"].get(node),
         }
@@ -115,7 +126,8 @@ class Verbs:
         chosen = migration_settings(given)
         if given:
             raise InputError(
-                f"no setting '{next(iter(given))}' for a migration\n    allowed: announce, pace_mbps, downtime_ms, max_rounds"
+                f"no setting '{next(iter(given))}' for a migration\n"
+                f"    allowed: announce, pace_mbps, downtime_ms, max_rounds"
             )
         self._lab.migrator.announce_progress(progress)
         record = self._lab.migrator.migrate(vm, to, chosen)
@@ -124,7 +136,9 @@ class Verbs:
             "precopy_s": round(record.precopy_s, 4), "rounds": record.rounds, "announce": chosen.announce,
         }  # fmt: skip
 
-    def link(self, progress: Progress, name: str, action: str, changes: dict[str, float], direction: str) -> dict[str, Any]:
+    def link(
+        self, progress: Progress, name: str, action: str, changes: dict[str, float], direction: str
+    ) -> dict[str, Any]:
         """Cut, restore or change a link, or only show it."""
         cable = self._network.cable(name)
         with self._lock:
@@ -191,4 +205,3 @@ def _shown(impairment: Impairment) -> dict[str, float]:
         "bandwidth_mbps": impairment.bandwidth_mbps, "delay_ms": impairment.delay_ms,
         "jitter_ms": impairment.jitter_ms, "loss_percent": impairment.loss_percent,
     }  # fmt: skip
-

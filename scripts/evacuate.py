@@ -21,7 +21,9 @@ def run(lab: Lab) -> None:
     with lab.tcp_session(first), lab.watch(first):
         lab.wait(0.5)
         lab.migrate_all([(vm, next(others)) for vm in leaving], at_once=int(lab.settings["at_once"]))
-    lab.note(f"{len(leaving)} VMs left {source}, {lab.settings['at_once']} at a time; {len(lab.vms_on(source))} remain.")
+    lab.note(
+        f"{len(leaving)} VMs left {source}, {lab.settings['at_once']} at a time; {len(lab.vms_on(source))} remain."
+    )
 
 
 def check(result: Result, expect: Expect) -> None:

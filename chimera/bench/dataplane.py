@@ -1,4 +1,4 @@
-"""``lab bench dataplane``: throughput, packet rate and latency of each overlay, beside a plain bridge on the same path."""
+"""``lab bench dataplane``: throughput, packet rate and latency of each overlay, beside a plain bridge."""
 
 from __future__ import annotations
 
@@ -111,5 +111,7 @@ def _packets(found: dict[str, dict[str, dict[str, float]]]) -> float:
 def _wait_listening(namespace: str, timeout_s: float = 5) -> None:
     """iperf3 does not say when it listens; the kernel does."""
     deadline = time.monotonic() + timeout_s
-    while ":5201" not in netns.run(namespace, ["ss", "--listening", "--tcp", "--numeric"]) and time.monotonic() < deadline:
+    while (
+        ":5201" not in netns.run(namespace, ["ss", "--listening", "--tcp", "--numeric"]) and time.monotonic() < deadline
+    ):
         time.sleep(0.01)

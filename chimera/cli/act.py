@@ -12,7 +12,9 @@ from chimera.cli.status import ask, lab_option
 @click.argument("vm")
 @click.argument("hypervisor")
 @lab_option
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="announce=, pace_mbps=, downtime_ms=, max_rounds=")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="How: announce=, pace_mbps=, …"
+)
 def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str, ...]) -> None:
     """Move VM to HYPERVISOR while it runs.
 
@@ -22,7 +24,8 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
     show = common.progress()
     done = ask(lab_name, "migrate", vm=vm, to=hypervisor, settings=common.parse_settings(settings), progress=show)
     click.echo(
-        f"{vm}: {done['source']} → {done['destination']}, pre-copy {done['precopy_s']:.2f} s in {len(done['rounds'])} rounds, "
+        f"{vm}: {done['source']} → {done['destination']}, "
+        f"pre-copy {done['precopy_s']:.2f} s in {len(done['rounds'])} rounds, "
         f"stunned for {done['stun_ms']:.1f} ms"
     )
 

@@ -41,7 +41,9 @@ def startup(sizes: str, as_json: bool) -> None:
         if not numbers or any(n < 10 or n % 10 or n > 1000 for n in numbers):
             raise ValueError
     except ValueError:
-        raise click.BadParameter("numbers of VMs between 10 and 1000, each a multiple of 10", param_hint="--sizes") from None
+        raise click.BadParameter(
+            "numbers of VMs between 10 and 1000, each a multiple of 10", param_hint="--sizes"
+        ) from None
     rows = measure(common.progress(), numbers)
     stock, first_floor = rows[0], rows[1]
     floors = {row.vms: row for row in rows if row.what == "bare floor"}

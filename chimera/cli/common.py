@@ -16,7 +16,11 @@ topology_option = click.option(
 )
 overlay_option = click.option("--overlay", "-o", default=None, metavar="O", help="The overlay (default: vxlan).")
 set_option = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the scenario, migration, overlay or underlay."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the scenario, migration, overlay or underlay.",
 )
 DEFAULT_TOPOLOGY = "dual-dc"
 DEFAULT_OVERLAY = "vxlan"
@@ -32,7 +36,9 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     for word in settings:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise InputError(f"--set {word}: this is no setting\n    allowed: KEY=VALUE\n    fix: --set {key or 'mode'}=…")
+            raise InputError(
+                f"--set {word}: this is no setting\n    allowed: KEY=VALUE\n    fix: --set {key or 'mode'}=…"
+            )
         if key in found:
             raise InputError(f"--set {word}: {key} is set twice")
         found[key] = value

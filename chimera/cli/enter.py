@@ -11,7 +11,9 @@ import click
 from chimera.cli.status import ask, lab_option
 
 
-@click.command("exec", short_help="Run a program on a node of a running lab.", context_settings={"ignore_unknown_options": True})
+@click.command(
+    "exec", short_help="Run a program on a node of a running lab.", context_settings={"ignore_unknown_options": True}
+)
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @lab_option

@@ -31,7 +31,8 @@ def validate(file: str) -> None:
         return
     topology = load_topology(file, [share.folder("topologies")])
     counts = (
-        (len(topology.sites), "site"), (len(topology.nodes), "node"), (len(topology.vms), "VM"), (len(topology.links), "link"),
+        (len(topology.sites), "site"), (len(topology.nodes), "node"),
+        (len(topology.vms), "VM"), (len(topology.links), "link"),
     )  # fmt: skip
     words = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
     click.echo(f"{file}: topology '{topology.name}' is valid: {words}")

@@ -10,7 +10,9 @@ import click
 
 def lab_option(function: Any) -> Any:
     """The option that says which lab is meant."""
-    return click.option("--lab", "-l", "lab_name", default=None, metavar="NAME", help="Which lab (default: the only one).")(function)
+    return click.option(
+        "--lab", "-l", "lab_name", default=None, metavar="NAME", help="Which lab (default: the only one)."
+    )(function)
 
 
 def ask(lab_name: str | None, verb: str, **arguments: Any) -> Any:
@@ -50,7 +52,10 @@ def _print(name: str, facts: dict[str, Any]) -> None:
         click.echo(f"{name}: a running scenario ({facts.get('scenario', '')})")
         return
     options = ", ".join(f"{k}={v}" for k, v in facts["options"].items())
-    click.echo(f"{name}: {facts['topology']} over {facts['overlay']}{f' ({options})' if options else ''}, up for {facts['age_s']:.0f} s")
+    click.echo(
+        f"{name}: {facts['topology']} over {facts['overlay']}{f' ({options})' if options else ''}, "
+        f"up for {facts['age_s']:.0f} s"
+    )
     for hypervisor, vms in facts["hypervisors"].items():
         off = " (stopped)" if hypervisor in facts["stopped"] else ""
         click.echo(f"  {hypervisor}{off}: {' '.join(vms) or '–'}")

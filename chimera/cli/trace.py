@@ -33,7 +33,10 @@ def trace(source: str, destination: str, lab_name: str | None, as_json: bool) ->
 def _print(found: dict[str, Any]) -> None:
     for hop in found["hops"]:
         arrow = "→" if hop["direction"] == "out" else "←"
-        click.echo(f"{hop['us']:9.1f} µs  {arrow} {hop['node']}:{hop['interface']}  {hop['bytes']} bytes  {' / '.join(hop['stack'])}")
+        click.echo(
+            f"{hop['us']:9.1f} µs  {arrow} {hop['node']}:{hop['interface']}  {hop['bytes']} bytes  "
+            f"{' / '.join(hop['stack'])}"
+        )
         click.echo(f"{'':14}{' | '.join(hop['headers'])}")
         for flow in hop["flows"]:
             click.echo(f"{'':14}{flow}")

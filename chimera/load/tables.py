@@ -241,8 +241,8 @@ class TenantRecord(Named):
 class VmDefaults(Record):
     """What holds for every VM that does not say otherwise."""
 
-    memory: float | None = key(quantity(MEMORY), "its memory, all of which a migration copies", default=128)
-    dirty_rate: float | None = key(quantity(DIRTY_RATE), "how fast it writes to its memory", default=8.0)
+    memory: float | None = key(quantity(MEMORY), "its memory, all of which a migration copies", default=64)
+    dirty_rate: float | None = key(quantity(DIRTY_RATE), "how fast it writes to its memory", default=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

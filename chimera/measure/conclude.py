@@ -46,7 +46,9 @@ def _migration(record: MigrationRecord, instruments: Instruments, origin: float)
         tcp_survived=_survived(record, instruments),
         aborted=record.aborted,
         rounds=record.rounds,
-        phases=[Phase(p.name, round(p.start_s - origin, 5), round(p.end_s - origin, 5), p.detail) for p in record.phases],
+        phases=[
+            Phase(p.name, round(p.start_s - origin, 5), round(p.end_s - origin, 5), p.detail) for p in record.phases
+        ],
         vantage_points=seen,
     )
 
@@ -101,7 +103,7 @@ def _look(look: Look, instruments: Instruments) -> Iterable[PathReport]:
             when=look.when,
             rtt_ms=probes.rtt_ms(stream, look.window),
             wan_crossings=crossings.median,
-            hops=[n for n in (stream.vantage, *(n for n in nodes if n != stream.vantage), stream.target)],
+            hops=[stream.vantage, *(n for n in nodes if n != stream.vantage), stream.target],
             throughput_mbps=look.throughput_mbps.get((stream.vantage, stream.target)),
             packets=crossings.probes,
         )

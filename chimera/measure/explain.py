@@ -30,7 +30,7 @@ def _flooding(bum: Bum, learns: bool) -> Iterator[str]:
         "switches that learn from traffic send what they have not learned everywhere, and learn a VM's new place only "
         "from what it sends"
         if learns
-        else "broadcast and multicast that no controller answers is replicated to every hypervisor of the segment; unicast "
+        else "broadcast and multicast that no controller answers goes to every hypervisor of the segment; unicast "
         "copies were on their way to where the VM had just been"
     )
     yield f"{bum.wan_frames} flooded copies crossed between sites ({counted}): {why}."
@@ -40,8 +40,8 @@ def _strays(migrations: list[Migration], learns: bool) -> Iterator[str]:
     count = sum(m.misdelivered for m in migrations)
     if count and learns:
         yield (
-            f"{count} probes were delivered to ports of other VMs: while no switch knew the VM's place, unicast to it was "
-            f"flooded in its segment."
+            f"{count} probes were delivered to ports of other VMs: while no switch knew the VM's place, unicast to it "
+            f"was flooded in its segment."
         )
 
 
@@ -53,7 +53,7 @@ def _trombone(paths: list[PathReport]) -> Iterator[str]:
                 f"{path.wan_crossings:g} times ({path.rtt_ms:.1f} ms round trip): the way leads through "
                 f"{' → '.join(path.hops[1:-1])}."
                 if path.rtt_ms is not None
-                else f"Trombone: {path.when}, {path.from_} to {path.to} crossed between sites {path.wan_crossings:g} times."
+                else f"Trombone: {path.when}, {path.from_} to {path.to} crossed between sites {path.wan_crossings:g} ×."
             )
 
 
@@ -63,6 +63,6 @@ def _worst(migrations: list[Migration], learns: bool) -> Iterator[str]:
         for vantage in late if learns else ():
             yield (
                 f"{vantage.name} waited {vantage.network_outage_ms:.0f} ms longer than the VM was stunned when "
-                f"{migration.vm} moved to {migration.destination}: its traffic went to the old place until a switch on the "
-                f"way heard of the new one."
+                f"{migration.vm} moved to {migration.destination}: its traffic went to the old place until a switch on "
+                f"the way heard of the new one."
             )

@@ -82,7 +82,12 @@ class Instruments:
         inter_site = self.topology.inter_site_links()
         if inter_site:
             capture = start_capture(
-                inter_site, self.folder / "wan", self.names(), both_ends=False, snaplen=_TRIM_BYTES, skip_tcp_port=MIGRATION_PORT
+                inter_site,
+                self.folder / "wan",
+                self.names(),
+                both_ends=False,
+                snaplen=_TRIM_BYTES,
+                skip_tcp_port=MIGRATION_PORT,
             )
             self.captures = capture.files
             self._running.append(capture)
@@ -126,8 +131,8 @@ class Instruments:
                 watched = Watched(self._flows, vantage, vm.name)
                 path = self.folder / f"flow-{watched.flow}.probes"
                 recorder = Recorder(
-                    vantage.name, "probe", "send", "--to", address, "--port", str(PROBE_PORT), "--flow", str(watched.flow),
-                    "--interval-us", str(INTERVAL_US), "--out", str(path),
+                    vantage.name, "probe", "send", "--to", address, "--port", str(PROBE_PORT),
+                    "--flow", str(watched.flow), "--interval-us", str(INTERVAL_US), "--out", str(path),
                 )  # fmt: skip
                 stack.callback(recorder.stop)  # also where the scenario fails
                 self.watched.append(watched)
@@ -166,7 +171,9 @@ class Instruments:
         path = self.folder / f"tcp-{len(self._sessions)}.json"
         serving = Recorder(server.name, "probe", "tcp-server", "--port", str(TCP_PORT))
         address = server.ip.partition("/")[0]
-        connected = Recorder(client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path))
+        connected = Recorder(
+            client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path)
+        )
         self._sessions.append((connected, path))
         try:
             yield

@@ -19,7 +19,9 @@ def states(network: Network) -> dict[str, NodeState]:
     ``flows`` are OpenFlow entries of ``br-int``, ``mappings`` those of them that send one MAC to one tunnel
     endpoint, ``macs`` entries of learning bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses.
     """
-    return {node.name: _state(network, node.name) for node in network.topology.nodes if node.name not in network.stopped}
+    return {
+        node.name: _state(network, node.name) for node in network.topology.nodes if node.name not in network.stopped
+    }
 
 
 def _state(network: Network, name: str) -> NodeState:

@@ -94,8 +94,8 @@ class Endpoint:
     ip: str = ""
     ip6: str = ""
     port: int = 0
-    memory_mb: int = 128
-    dirty_mb_s: float = 8.0
+    memory_mb: int = 64
+    dirty_mb_s: float = 1.0
     mobile: bool = False
 
 
@@ -169,7 +169,8 @@ class Topology:
     @cached_property
     def by_name(self) -> dict[str, Node | Endpoint]:
         """Every node and endpoint by name; names are unique across kinds."""
-        return {item.name: item for item in (*self.nodes, *self.endpoints)}
+        nodes: dict[str, Node | Endpoint] = {node.name: node for node in self.nodes}
+        return nodes | {endpoint.name: endpoint for endpoint in self.endpoints}
 
     @cached_property
     def _segments(self) -> dict[str, Segment]:

@@ -77,7 +77,8 @@ class _Middle(Cable):
     def lines(self) -> list[str]:
         a, b = self.link.ends()
         return [
-            f"link add name {inner} mtu {self.mtu} type veth peer name {port.interface} netns {port.node} {self._end(port)}"
+            f"link add name {inner} mtu {self.mtu} type veth "
+            f"peer name {port.interface} netns {port.node} {self._end(port)}"
             for inner, port in ((self.inner_a, a), (self.inner_b, b))
         ]
 
@@ -177,7 +178,11 @@ def _netem(impairment: Impairment) -> list[str]:
     bandwidth-delay product plus the queue.
     """
     in_flight = impairment.bandwidth_mbps * 1000 * (impairment.delay_ms + impairment.jitter_ms) / (8 * _FRAME_BYTES)
-    words = ["netem", "limit", str(int(in_flight) + (QUEUE_PACKETS if impairment.bandwidth_mbps else 100 * QUEUE_PACKETS))]
+    words = [
+        "netem",
+        "limit",
+        str(int(in_flight) + (QUEUE_PACKETS if impairment.bandwidth_mbps else 100 * QUEUE_PACKETS)),
+    ]
     if impairment.delay_ms or impairment.jitter_ms:
         words += ["delay", f"{impairment.delay_ms:g}ms"]
         words += [f"{impairment.jitter_ms:g}ms"] if impairment.jitter_ms else []

@@ -22,6 +22,7 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 _PR_SET_PDEATHSIG = 1
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
+_PIDFD_GETFD = 438  # the same on every architecture
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -86,3 +87,23 @@ def checksum_in_software(interface: str) -> None:
     request = struct.pack("16sP", interface.encode(), ctypes.addressof(value)).ljust(40, b"\0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         fcntl.ioctl(channel, _SIOCETHTOOL, request)
+
+
+def packet_sockets(pid: int) -> Iterator[socket.socket]:
+    """Duplicates of the AF_PACKET sockets of another process (pidfd_getfd(2)), each closed after its turn."""
+    with open(f"/proc/{pid}/net/packet") as table:
+        inodes = {line.split()[8] for line in table.readlines()[1:]}
+    pidfd = os.pidfd_open(pid)
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if target.startswith("socket:[") and target[8:-1] in inodes:
+                fd = _libc.syscall(_PIDFD_GETFD, pidfd, int(name), 0)
+                if fd >= 0:
+                    with socket.socket(fileno=fd) as duplicate:
+                        yield duplicate
+    finally:
+        os.close(pidfd)

@@ -12,16 +12,18 @@ import select
 from collections.abc import Callable
 from typing import Any
 
+from mininet.cli import CLI
 from mininet.link import Intf, Link
+from mininet.log import error, setLogLevel
 from mininet.net import Mininet
 from mininet.node import Node
 from mininet.util import getincrementaldecoder
 
-from chimera.model.errors import SessionError
+from chimera.model.errors import InputError, LabError
 from chimera.net import netns
 
 
-class LabNode(Node):  # type: ignore[misc]
+class LabNode(Node):
     """A Mininet node whose namespace exists by name; its shell starts with the first command."""
 
     def __init__(self, name: str, kind: str = "", **params: Any) -> None:
@@ -67,8 +69,8 @@ class LabNode(Node):  # type: ignore[misc]
     def _start_shell(self) -> None:
         """Start bash on a terminal of its own in the node's namespace (as Mininet's ``startShell`` does)."""
         self.master, self.slave = pty.openpty()
-        argv = netns.command(self.name, [
-            "setsid", "env", f"PS1={chr(127)}", "bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"])  # fmt: skip
+        bash = ["bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"]
+        argv = netns.command(self.name, ["setsid", "env", f"PS1={chr(127)}", *bash])
         self._shell = self._popen(argv, stdin=self.slave, stdout=self.slave, stderr=self.slave, close_fds=False)
         self._pid = self._shell.pid
         self.stdin = self.stdout = os.fdopen(self.master, "r")
@@ -87,23 +89,27 @@ class LabNode(Node):  # type: ignore[misc]
             super().terminate()
 
 
-class LabIntf(Intf):  # type: ignore[misc]
+class LabIntf(Intf):
     """An interface that is in its namespace already, with its addresses."""
 
     def __init__(self, name: str, node: LabNode, mac: str = "", ip: str = "") -> None:
-        self.node, self.name, self.link = node, name, None
-        self.mac = mac
-        self.ip, _, self.prefixLen = ip.partition("/")
-        self.ip = self.ip or None
+        self.node, self.name, self.mac = node, name, mac
+        self.link: LabLink | None = None
+        address, _, self.prefixLen = ip.partition("/")
+        self.ip = address or None
         self.params: dict[str, Any] = {}
         node.addIntf(self, moveIntfFn=lambda *_, **__: None)
 
-    def config(self, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+    def __str__(self) -> str:
+        """With its node, for 'net' and 'links': interface names are unique only within a node."""
+        return f"{self.node}:{self.name}"
+
+    def config(self, **_: Any) -> dict[str, Any]:
         """Everything is configured already."""
         return {}
 
 
-class LabLink(Link):  # type: ignore[misc]
+class LabLink(Link):
     """A link between two adopted interfaces."""
 
     def __init__(self, name: str, intf1: LabIntf, intf2: LabIntf) -> None:
@@ -112,10 +118,10 @@ class LabLink(Link):  # type: ignore[misc]
         intf1.link = intf2.link = self
 
 
-class LabNet(Mininet):  # type: ignore[misc]
+class LabNet(Mininet):
     """A Mininet that knows the nodes of a lab and leaves making them to it."""
 
-    def __init__(self, set_link: Callable[[str, bool], None] | None = None) -> None:
+    def __init__(self, set_link: Callable[[str, bool], None]) -> None:
         self._set_link = set_link
         Mininet.inited = True  # its init() would change the host's limits and kernel settings
         super().__init__(build=False, controller=None, autoSetMacs=False)
@@ -128,20 +134,23 @@ class LabNet(Mininet):  # type: ignore[misc]
         return node
 
     def configLinkStatus(self, src: str, dst: str, status: str) -> None:
-        """Mininet's ``link A B up|down``: cuts or restores the lab's link between two nodes."""
-        wanted = {src, dst}
-        for link in self.links:
-            if {link.intf1.node.name, link.intf2.node.name} == wanted and self._set_link:
-                self._set_link(link.name, status == "up")
-                return
-        raise SessionError(f"no link between {src} and {dst}")
+        """Mininet's ``link A B up|down``: cuts or restores the lab's links between two nodes.
+
+        As with Mininet's own, what cannot be done is said and the command line goes on.
+        """
+        ends = {src, dst}
+        names = [link.name for link in self.links if {link.intf1.node.name, link.intf2.node.name} == ends]
+        try:
+            if not names:
+                raise InputError(f"no link between {src} and {dst}")
+            for name in names:
+                self._set_link(name, status == "up")
+        except LabError as problem:
+            error(f"{problem}\n")
 
 
 def run_cli(net: LabNet) -> None:
     """Mininet's command line on these objects, on this terminal."""
-    from mininet.cli import CLI
-    from mininet.log import setLogLevel
-
     setLogLevel("info")
     CLI(net)
     for node in net.hosts + net.switches:

@@ -17,10 +17,10 @@ from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
 from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Underlay
 from chimera.net import cables, guests, kernel, netns, plan, sysctl
+from chimera.net.machine import has_netem
 from chimera.net.mn import LabIntf, LabLink, LabNet
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
-from chimera.net.machine import has_netem
 from chimera.wire import ovsdb
 
 MANAGEMENT_BRIDGE = "mgmt"
@@ -88,7 +88,7 @@ class Network:
 
     def _make_namespaces(self) -> None:
         sysctl.set_here(sysctl.ROUTER)
-        names = [item.name for item in (*self.topology.nodes, *self.topology.endpoints)]
+        names = list(self.topology.by_name)
         self.progress(f"making {len(names)} nodes and {len(self.topology.links) + len(self.topology.vms)} links")
         netns.ip_batch("", (f"netns add {name}" for name in names))
         for node in self.topology.nodes:
@@ -262,7 +262,9 @@ class Network:
         """
         if name not in self.cables:
             listed = ", ".join(self.cables)
-            raise InputError(f"no link '{name}'\n    allowed: {listed}\n    fix: {did_you_mean(name, self.cables) or listed}")
+            raise InputError(
+                f"no link '{name}'\n    allowed: {listed}\n    fix: {did_you_mean(name, self.cables) or listed}"
+            )
         return self.cables[name]
 
     def set_link(self, name: str, up: bool) -> None:
@@ -359,16 +361,17 @@ class Network:
 
     def plug(self, vm: str) -> None:
         """Put a VM's port onto the switch of the hypervisor it is at, and its link up."""
+        switch = self.switches[self.location[vm]]
         self.set_port(vm, True)
-        self.switches[self.location[vm]].db.add_port(self.wiring.vm_ports[vm])
+        switch.db.add_port(self.wiring.vm_ports[vm])
+        switch.deepen_queues()
 
     def replug(self, vm: str) -> None:
         """Have a VM's port on its switch and up, whether or not it was taken off."""
         spec = self.wiring.vm_ports[vm]
         self.set_port(vm, True)
-        db = self.switches[self.location[vm]].db
-        if not db.rows("Port", ovsdb.by_name(spec.name), ["name"]):
-            db.add_port(spec)
+        if not self.switches[self.location[vm]].db.rows("Port", ovsdb.by_name(spec.name), ["name"]):
+            self.plug(vm)
 
     # -- Mininet ---------------------------------------------------------------------------------
 
@@ -383,7 +386,7 @@ def mininet_view(
     """Mininet objects that describe a lab which is running, from within its sandbox."""
     net = LabNet(set_link)
     addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
-    for item in (*topology.endpoints, *topology.nodes):
+    for item in topology.by_name.values():
         net.adopt(item.name, item.kind, forwards=item.kind in (Kind.SWITCH, Kind.ROUTER))
     interfaces: dict[Port, LabIntf] = {}
     for link in topology.links:
@@ -408,7 +411,7 @@ def check(topology: Topology, forwarding: Forwarding, overlay: str) -> None:
     for endpoint in topology.endpoints:
         if endpoint.kind is Kind.BARE_METAL and endpoint.segment:
             raise InputError(
-                f"bare-metal host {endpoint.name} is in segment {endpoint.segment}, but overlay {overlay} ends on hypervisors\n"
+                f"bare-metal host {endpoint.name} is in segment {endpoint.segment}, "
+                f"but overlay {overlay} ends on hypervisors\n"
                 f"    fix: leave its segment out (it becomes a host of the underlay), or choose --overlay vlan"
             )
-

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from chimera.model.errors import DeadlineError, MachineError, SessionError
-from chimera.net import netns
+from chimera.net import kernel, netns
 from chimera.wire.ovsdb import Ovsdb, bump, insert, omap
 
 FOLDER = Path("/run/ovs")
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _QUIET = ("--no-chdir", "-vsyslog:off", "-vconsole:off")
+_SO_RCVBUFFORCE = 33
+_QUEUE_BYTES = 1 << 20  # the kernel doubles it: some 900 full frames, each with its bookkeeping
 _REMEDY = "apt-get install openvswitch-switch"
 # One thread each is plenty for a switch with a handful of ports, and fifty switches share the machine.
 _THREADS = {"n-handler-threads": "1", "n-revalidator-threads": "1"}
@@ -83,6 +85,22 @@ class OpenVSwitch:
     def _start_switch(self) -> None:
         self._daemon("ovs-vswitchd", [f"unix:{self.socket}", "--disable-system"], self.node)
         self.db.wait_config_applied()
+        self.deepen_queues()
+
+    def deepen_queues(self) -> None:
+        """Give every port a receive queue as deep as a network card's.
+
+        Open vSwitch leaves its packet sockets the kernel's default, about ninety full frames: a switch that has to
+        wait a few milliseconds for the processor would lose what arrives meanwhile, and TCP through it would crawl.
+        """
+        pid = self._pid("ovs-vswitchd")
+        if pid is None:
+            return
+        try:
+            for channel in kernel.packet_sockets(pid):
+                channel.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
+        except PermissionError:
+            return  # not allowed to look into another process: the queues stay as they are
 
     def _daemon(self, program: str, arguments: list[str], namespace: str) -> None:
         """Run a daemon; its ``--detach`` returns when it is ready, so nothing has to be polled."""
@@ -92,7 +110,8 @@ class OpenVSwitch:
         try:
             done = subprocess.run(
                 netns.command(namespace, [*argv, "--detach", *_QUIET]),
-                env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
+                env=environment, check=False,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
         except FileNotFoundError as error:
             raise MachineError(f"{program} is not installed", _REMEDY) from error
@@ -158,7 +177,7 @@ class OpenVSwitch:
                     state[new.get("name", "")] = dict(new.get("rstp_status") or {})
                 if all(_settled(state.get(name, {})) for name in wanted):
                     return
-                update = next(db.updates(timeout_s), None) or {}
+                update = next(db.updates(timeout_s), {})
                 if not update:
                     raise DeadlineError(f"{self.node}: the spanning tree did not settle within {timeout_s:g} s")
         finally:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from chimera.model.errors import InputError
-from chimera.model.topology import Kind, Link, Port, Topology
+from chimera.model.topology import Endpoint, Kind, Link, Port, Topology
 from chimera.model.underlay import Address, Forwarding, NextHop, Route, Underlay
 
 LINKS = ipaddress.ip_network("172.16.0.0/14")  # a /31 for each routed link
@@ -72,7 +72,7 @@ class Planner:
         """The bare-metal host on this link that belongs to a segment rather than to the underlay."""
         for port in link.ends():
             item = self.topology.by_name[port.node]
-            if item.kind is Kind.BARE_METAL and getattr(item, "segment", ""):
+            if isinstance(item, Endpoint) and item.kind is Kind.BARE_METAL and item.segment:
                 return item.name
         return None
 
@@ -266,7 +266,7 @@ def vtep_mac(topology: Topology, name: str) -> str:
 
 
 def switch_mac(topology: Topology, name: str) -> str:
-    """MAC (and so the spanning-tree bridge identifier) of a physical switch; spines and cores come first, to be root."""
+    """MAC of a physical switch, and so its spanning-tree identifier: spines and cores come first, to be root."""
     node = topology.node(name)
     tier = {"core": 0, "spine": 1}.get(node.role, 2 if node.kind is Kind.ROUTER else 3)
     return f"02:04:{tier:02x}:00:{node.index >> 8:02x}:{node.index & 255:02x}"
@@ -303,6 +303,6 @@ def _check_reserved(topology: Topology) -> None:
         for taken in RESERVED:
             if subnet.overlaps(taken):
                 raise InputError(
-                    f"segment {segment.tenant}/{segment.name}: its subnet {subnet} overlaps {taken}, which the underlay "
-                    f"uses itself; an external segment needs another subnet"
+                    f"segment {segment.tenant}/{segment.name}: its subnet {subnet} overlaps {taken}, which the "
+                    f"underlay uses itself; an external segment needs another subnet"
                 )

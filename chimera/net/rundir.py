@@ -95,9 +95,15 @@ def find(name: str | None) -> Path:
         return ROOT / str(name)
     listed = ", ".join(names) or "none"
     if name is None:
-        text = "no lab is running; start one with 'lab up'" if not names else f"several labs are running ({listed}): say which"
+        text = (
+            "no lab is running; start one with 'lab up'"
+            if not names
+            else f"several labs are running ({listed}): say which"
+        )
         raise InputError(text)
-    raise InputError(" ".join(filter(None, (f"no lab called '{name}' is running (running: {listed})", did_you_mean(name, names)))))
+    raise InputError(
+        " ".join(filter(None, (f"no lab called '{name}' is running (running: {listed})", did_you_mean(name, names))))
+    )
 
 
 def facts(path: Path) -> dict[str, Any]:

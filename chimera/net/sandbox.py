@@ -140,7 +140,9 @@ def _first_process(run: RunDir, session: Callable[[], int], detach: bool, alive:
     try:
         furnish(run.path)
     except OSError as error:
-        raise MachineError(f"the sandbox could not be set up: {error}", "run as root; in a container, with --privileged") from error
+        raise MachineError(
+            f"the sandbox could not be set up: {error}", "run as root; in a container, with --privileged"
+        ) from error
     return session()
 
 

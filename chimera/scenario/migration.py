@@ -22,7 +22,7 @@ from chimera.model.topology import Endpoint
 from chimera.net import guests, kernel, netns
 from chimera.net.memory_copy import Receiver, Sender
 from chimera.net.network import Network
-from chimera.scenario.precopy import Guest, Limits, dirtied, verdict
+from chimera.scenario.precopy import Guest, Limits, dirtied, last_pages_ms, verdict
 from chimera.wire.announce import announcement
 
 ANNOUNCEMENTS = ("rarp", "garp", "none")
@@ -117,8 +117,14 @@ class Migrator:
             self._progress(f"{record.vm}: round {number}, {to_send / _MB:.1f} MB at {mbps:.0f} Mbit/s")
             left = dirtied(guest, seconds)
             reason = verdict(limits, number, to_send, seconds, left)
+            expected_ms = last_pages_ms(to_send, seconds, left)
             to_send = left
         self._progress(f"{record.vm}: pre-copy ends: {reason}")
+        if expected_ms > limits.max_stun_ms:
+            raise SessionError(
+                f"pre-copy does not converge: {reason}, and the last {to_send / _MB:.1f} MB would stun the VM for "
+                f"about {expected_ms / 1000:.1f} s (at most {limits.max_stun_ms / 1000:g} s)"
+            )
         return to_send
 
     def _switch_over(self, sender: Sender, record: MigrationRecord, vm: Endpoint, left: int) -> None:
@@ -172,7 +178,9 @@ class Migrator:
         topology = self.network.topology
         names = [vm.name for vm in topology.vms]
         if vm_name not in names:
-            raise InputError(f"no VM '{vm_name}'\n    allowed: {', '.join(names)}\n    fix: {did_you_mean(vm_name, names)}")
+            raise InputError(
+                f"no VM '{vm_name}'\n    allowed: {', '.join(names)}\n    fix: {did_you_mean(vm_name, names)}"
+            )
         hypervisors = [h.name for h in topology.hypervisors]
         if destination not in hypervisors:
             hint = did_you_mean(destination, hypervisors)

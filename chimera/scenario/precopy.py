@@ -13,11 +13,13 @@ from dataclasses import dataclass
 class Limits:
     """When pre-copy ends.
 
-    ``downtime_ms``: stop when what is left can be sent in this time; ``max_rounds``: stop anyway.
+    ``downtime_ms``: stop when what is left can be sent in this time; ``max_rounds``: stop anyway. ``max_stun_ms``: a
+    migration whose last pages would take longer than this is given up rather than inflicted on the guest.
     """
 
     downtime_ms: float = 30.0
     max_rounds: int = 12
+    max_stun_ms: float = 2000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,15 @@ def verdict(limits: Limits, number: int, sent_bytes: int, seconds: float, left_b
 
     A round that leaves more than it sent will not get better: the guest writes faster than the network carries.
     """
-    rate = sent_bytes / seconds if seconds else float("inf")
-    if left_bytes <= rate * limits.downtime_ms / 1000:
+    if last_pages_ms(sent_bytes, seconds, left_bytes) <= limits.downtime_ms:
         return f"what is left fits into {limits.downtime_ms:g} ms"
     if left_bytes >= sent_bytes:
         return "the guest writes faster than the network carries"
     if number >= limits.max_rounds:
         return f"{limits.max_rounds} rounds are the limit"
     return ""
+
+
+def last_pages_ms(sent_bytes: int, seconds: float, left_bytes: int) -> float:
+    """How long the bytes that are left will take, at the rate of the round that just ended."""
+    return left_bytes * seconds * 1000 / sent_bytes if sent_bytes else 0.0

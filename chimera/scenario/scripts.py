@@ -62,7 +62,8 @@ def find_script(name: str) -> Script:
         names = [p.stem for p in scripts()]
         hint = did_you_mean(Path(name).stem, names)
         raise InputError(
-            f"there is no scenario '{name}'\n    allowed: {', '.join(names)}, or a path" + (f"\n    fix: {hint}" if hint else "")
+            f"there is no scenario '{name}'\n    allowed: {', '.join(names)}, or a path"
+            + (f"\n    fix: {hint}" if hint else "")
         )
     return Script(path.stem, path, _load(path))
 
@@ -82,7 +83,9 @@ def _load(path: Path) -> ModuleType:
         line = getattr(error, "lineno", None) or _line_in(error, path)
         raise InputError(f"{path}:{line}:1: this scenario cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, "run", None)):
-        raise InputError(f"{path}:1:1: this is no scenario: it defines no run(lab)\n    fix: def run(lab: Lab) -> None: …")
+        raise InputError(
+            f"{path}:1:1: this is no scenario: it defines no run(lab)\n    fix: def run(lab: Lab) -> None: …"
+        )
     return module
 
 

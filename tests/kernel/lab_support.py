@@ -28,7 +28,9 @@ needs_lab = [
 
 def lab(*words: str, check: bool = True, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
     """Run ``lab WORDS``; a status other than 0 fails the test, with what was printed."""
-    done = subprocess.run([*LAB, *words], capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout_s, cwd=PROJECT)
+    done = subprocess.run(
+        [*LAB, *words], capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout_s, cwd=PROJECT
+    )
     if check:
         assert done.returncode == 0, f"lab {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

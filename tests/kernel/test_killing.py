@@ -110,7 +110,9 @@ def test_nothing_is_left_after_fifty_kills() -> None:
     found = on_a_host_of_its_own(_kill_many)
     assert found["left"] == []
     assert found["untouched"], "the host's own Open vSwitch or namespace changed"
-    assert all(count >= 5 for count in found["reached"].values()), f"too few kills hit a live command: {found['reached']}"
+    assert all(count >= 5 for count in found["reached"].values()), (
+        f"too few kills hit a live command: {found['reached']}"
+    )
 
 
 def _interrupt_many() -> dict[str, Any]:
