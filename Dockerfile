@@ -1,7 +1,7 @@
 # Chimera Lab in a container: docker build -t chimera-lab . && docker run --privileged --rm chimera-lab run vmotion
 #
 # A lab makes namespaces, interfaces and tap devices inside the container, which takes --privileged; what it makes ends
-# with the container. For the reports: -v "$PWD/results:/results" and --out /results.
+# with the container. For the reports: mkdir results, -v "$PWD/results:/results" and --out /results.
 FROM debian:bookworm-slim
 
 COPY . /opt/chimera-lab
