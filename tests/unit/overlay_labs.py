@@ -74,7 +74,7 @@ class Switch:
         out: list[tuple[int, dict[str, Any]]] = []
         table: int | None = 0
         while table is not None:
-            flow = self._best(table, fields)
+            flow = self.lookup(table, fields)
             table = None
             for action in flow.actions if flow else ():
                 if isinstance(action, SetField):
@@ -85,7 +85,8 @@ class Switch:
                     table = action.table
         return out
 
-    def _best(self, table: int, fields: dict[str, Any]) -> Flow | None:
+    def lookup(self, table: int, fields: dict[str, Any]) -> Flow | None:
+        """The flow of a table that a frame hits."""
         fitting = [f for f in self.flows.values() if f.table == table and all(_fits(fields, *m) for m in f.match)]
         return max(fitting, key=lambda f: f.priority, default=None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from overlay_labs import BROADCAST, Lab, inventory
+from overlay_labs import BROADCAST, Lab, Switch, inventory
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
@@ -20,6 +20,7 @@ from chimera.model.control import (
     WithdrawHost,
 )
 from chimera.model.flow import Learn, Output
+from chimera.overlay.program import compacted
 
 
 def lab(overlay: str = "vxlan", **options: str) -> Lab:
@@ -111,12 +112,19 @@ def test_packets_from_unknown_ports_are_ignored() -> None:
     assert made.happen(PacketIn("hv2", 1, frame[:13])) == ()
 
 
-def test_a_move_reaches_the_destination_first_and_replaces_in_place() -> None:
+def test_a_move_reaches_the_destination_first_then_the_sources_neighbours() -> None:
     made = lab()
+    made.happen(up(made, "r3", "hv3"), PortDown("hv1", "r3"))
     effects = made.happen(up(made, "r2", "hv1"))
     switches = [e.switch for e in effects if isinstance(e, AddFlow)]
-    assert switches[0] == "hv1"
-    assert switches == sorted(switches, key=["hv1", "hv3", "hv2"].index)
+    assert list(dict.fromkeys(switches)) == ["hv1", "hv3", "hv2"]
+    kinds = [type(e) for e in effects]
+    assert kinds == sorted(kinds, key=[AddFlow, DeleteFlow].index)
+
+
+def test_a_move_replaces_in_place() -> None:
+    made = lab()
+    effects = made.happen(up(made, "r2", "hv1"))
     deleted = [e for e in effects if isinstance(e, DeleteFlow)]
     assert {e.switch for e in deleted} == {"hv3"}  # only what the source does not need any more
     assert made.send("r1", mac(made, "r2")) == [("hv1", 2)]
@@ -188,6 +196,21 @@ def test_a_controller_that_returns_mends_what_it_missed() -> None:
     fresh = lab()
     fresh.happen(up(fresh, "r2", "hv1"), PortDown("hv3", "r2"))
     assert {n: s.cookies for n, s in again.switches.items()} == {n: s.cookies for n, s in fresh.switches.items()}
+
+
+def test_a_burst_is_carried_out_without_what_it_replaces_itself() -> None:
+    made = Lab(inventory())
+    made.happen(SwitchUp("hv1"))
+    steps = [made.happen(up(made, vm, "hv1")) for vm in ("r1", "r2", "r3")]
+    burst = [effect for step in steps for effect in step]
+    short = compacted(burst)
+    one_by_one, at_once = Switch(), Switch()
+    for target, effects in ((one_by_one, burst), (at_once, short)):
+        for effect in effects:
+            assert isinstance(effect, AddFlow | DeleteFlow)
+            target.apply(effect)
+    assert at_once.flows == one_by_one.flows
+    assert len(short) == len(burst) - 4  # two tables' flooding, revised twice
 
 
 def test_a_switch_that_is_away_gets_everything_when_it_returns() -> None:
@@ -266,6 +289,9 @@ def test_flood_mode_replicates_to_every_vtep_and_never_back() -> None:
     assert sorted(made.send("r1", BROADCAST)) == [("hv1", 3), ("hv3", 2)]
     from_tunnel = {"eth_src": mac(made, "r1"), "eth_dst": BROADCAST, "tunnel_id": 5001}
     assert [port for port, _ in made.switches["hv3"].forward(60001, from_tunnel)] == [2]
+    flow = made.switches["hv3"].lookup(1, {**from_tunnel, "in_port": 60001})
+    assert flow is not None
+    assert Output(60001) not in flow.actions  # split horizon, said and not only implied by OpenFlow's rule
 
 
 def test_flood_mode_keeps_tenants_apart() -> None:
