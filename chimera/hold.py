@@ -153,7 +153,7 @@ class Verbs:
                 )
                 cable.impair(forward, backward)
         return {"link": name, "up": cable.up, "how": cable.how, "forward": _shown(cable.link.forward),
-                "backward": _shown(cable.link.backward)}  # fmt: skip
+                "backward": _shown(cable.link.backward), "counters": cable.stats()}  # fmt: skip
 
     def stop(self, progress: Progress, node: str) -> dict[str, str]:
         """Power off a hypervisor or gateway, or end the controller."""

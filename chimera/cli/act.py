@@ -60,6 +60,9 @@ def link(
     for side in ("forward", "backward"):
         values = ", ".join(f"{key} {value:g}" for key, value in found[side].items() if value)
         click.echo(f"  {side}: {values or 'not impaired'}")
+    for side, counters in found["counters"].items():
+        shown = ", ".join(f"{key} {value}" for key, value in counters.items() if value)
+        click.echo(f"  {side} so far: {shown or 'nothing'}")
 
 
 @click.command(short_help="Power off a hypervisor or gateway, or end the controller.")

@@ -55,6 +55,10 @@ class Cable:
         for port in self.link.ends():
             netns.run(port.node, ["ip", "link", "set", "dev", port.interface, "up" if up else "down"])
 
+    def stats(self) -> dict[str, dict[str, float]]:
+        """Counters per direction, where what impairs the link keeps any."""
+        return {}
+
     def impair(self, forward: Impairment, backward: Impairment) -> None:
         """Change what the link does to frames while it runs.
 

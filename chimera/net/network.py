@@ -24,6 +24,7 @@ from chimera.net.routing import Routes
 from chimera.wire import ovsdb
 
 MANAGEMENT_BRIDGE = "mgmt"
+_TAP_QUEUE = 10_000  # packets
 _PARALLEL = 8  # daemons that start at once; more only queue for the CPU
 
 
@@ -231,6 +232,8 @@ class Network:
     def _node_lines(self, node: Node) -> list[str]:
         lines = ["link set lo up"]
         if node.name in self.underlay.vtep:
+            # A tap drops what Open vSwitch does not fetch in time, and TCP never learns to wait for it.
+            lines.append(f"link set dev {PHYSICAL} txqueuelen {_TAP_QUEUE}")
             lines += [f"link set dev {MANAGEMENT_BRIDGE} up", f"addr add {self.management_address(node)}/16 dev mgmt"]
         lines += self._address_lines(node.name)
         for leg, segment in self.wiring.legs.get(node.name, ()):

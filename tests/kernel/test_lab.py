@@ -1,0 +1,142 @@
+"""A lab that stays up, through the command line: up, status, exec, inspect, cli, down; two at once; Mininet's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab_support import ENVIRONMENT, LAB, PROJECT, lab, needs_lab
+from running_lab import RunningLab, up
+
+pytestmark = needs_lab
+
+_MININET_FILE = """
+from mininet.topo import Topo
+
+class Three(Topo):
+    def build(self):
+        core = self.addSwitch('s1')
+        edge = self.addSwitch('s2')
+        self.addLink(core, edge, delay='3ms')
+        for number in (1, 2, 3):
+            self.addLink(self.addHost(f'h{number}'), core if number < 3 else edge)
+
+topos = {'three': Three}
+"""
+
+
+@pytest.fixture(scope="module")
+def rack() -> Iterator[RunningLab]:
+    with up("rack") as running:
+        yield running
+
+
+def test_status_says_what_is_up(rack: RunningLab) -> None:
+    found = json.loads(lab("status", "--json").stdout)[rack.name]
+    assert found["topology"] == "rack" and found["overlay"] == "vxlan"
+    assert found["hypervisors"] == {"hv1": ["vm1", "vm2"], "hv2": ["vm3", "vm4"]}
+    assert found["controller"] == "running" and found["stopped"] == [] and found["cut_links"] == []
+    assert f"{rack.name}: rack over vxlan" in lab("status").stdout
+
+
+def test_vms_reach_each_other(rack: RunningLab) -> None:
+    assert rack.ping("vm1", "vm2").lost == 0
+    assert rack.ping("vm1", "vm4").lost == 0
+
+
+def test_exec_passes_output_input_and_exit_status_on(rack: RunningLab) -> None:
+    done = rack("exec", "vm1", "--", "sh", "-c", "echo out; echo err >&2; exit 7", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_exec_on_a_node_that_is_not_there(rack: RunningLab) -> None:
+    done = rack("exec", "vm9", "--", "true", check=False)
+    assert done.returncode == 2
+    assert "no node 'vm9'" in done.stderr and "vm1" in done.stderr
+
+
+def test_exec_of_a_program_that_is_not_there(rack: RunningLab) -> None:
+    done = rack("exec", "vm1", "--", "no-such-program", check=False)
+    assert done.returncode == 127 and "no-such-program" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_inspect_agrees_with_the_kernel(rack: RunningLab) -> None:
+    found = rack.inspect()
+    assert f"inet {found['vtep']['hv1']}/" in rack.exec("hv1", "ip", "-4", "addr", "show", "dev", "br-phy")
+    vm = next(e for e in found["endpoints"] if e["name"] == "vm3")
+    shown = rack.exec("vm3", "ip", "addr", "show", "dev", "eth0")
+    assert vm["mac"] in shown and f"inet {vm['ip']}" in shown
+    assert f"mtu {found['mtu']['vm']}" in shown
+
+
+def test_inspect_of_one_node(rack: RunningLab) -> None:
+    found = rack.json("inspect", "hv1")
+    assert found["vms"] == ["vm1", "vm2"] and found["state"]["flows"] > 0
+    wrong = rack("inspect", "hv9", check=False)
+    assert wrong.returncode == 2 and "allowed:" in wrong.stderr
+
+
+def test_mininets_command_line(rack: RunningLab) -> None:
+    script = "nodes\nvm1 ping -c1 vm3\nlink hv1 tor down\nlink hv1 tor up\nvm1 ping -c1 -w5 vm3\nlink vm1 vm3 down\n"
+    done = _type(rack, script)
+    assert done.returncode == 0, done.stderr
+    for node in ("hv1", "hv2", "vm1", "vm2", "vm3", "vm4", "tor"):
+        assert node in done.stdout
+    assert done.stdout.count("1 received") == 2
+    assert "no link between vm1 and vm3" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_link_cut_in_mininets_command_line_is_cut(rack: RunningLab) -> None:
+    try:
+        _type(rack, "link hv1 tor down\n")
+        assert json.loads(lab("status", "--json").stdout)[rack.name]["cut_links"] == ["hv1--tor"]
+        assert rack.ping("vm1", "vm3").received == 0
+    finally:
+        _type(rack, "link hv1 tor up\n")
+    assert rack.ping("vm1", "vm3", 20).received > 0
+
+
+def _type(running: RunningLab, script: str):  # type: ignore[no-untyped-def]
+    import subprocess
+
+    return subprocess.run(
+        [*LAB, "cli", "--lab", running.name], input=script, capture_output=True, text=True, env=ENVIRONMENT,
+        cwd=PROJECT, timeout=60,
+    )  # fmt: skip
+
+
+def test_two_labs_of_one_topology_do_not_meet(rack: RunningLab) -> None:
+    with up("rack") as other:
+        rack.exec("vm1", "ip", "addr", "add", "10.99.0.1/32", "dev", "lo")
+        assert "10.99.0.1" not in other.exec("vm1", "ip", "addr")
+        with other.listening("vm3", "eth0") as heard:
+            assert rack.ping("vm1", "vm3").lost == 0
+        assert [line for line in heard if "ICMP" in line] == []
+        other("stop", "hv2")
+        assert rack.ping("vm1", "vm3").lost == 0
+        taken = lab("up", "rack", "--name", rack.name, check=False)
+        assert taken.returncode == 2 and "already running" in taken.stderr
+        which = lab("inspect", check=False)
+        assert which.returncode == 2 and rack.name in which.stderr and other.name in which.stderr
+    assert other.name not in lab("status").stdout and rack.name in lab("status").stdout
+
+
+def test_down_ends_the_lab_and_a_second_time_says_that_it_is_not_there() -> None:
+    with up("rack") as running:
+        assert lab("down", running.name).stdout == f"lab {running.name} is down\n"
+        again = lab("down", running.name, check=False)
+        assert again.returncode == 2 and f"no lab called '{running.name}'" in again.stderr
+
+
+@pytest.mark.parametrize("overlay", ["vxlan", "vlan"])
+def test_a_mininet_file_is_a_topology(tmp_path: Path, overlay: str) -> None:
+    file = tmp_path / "three.py"
+    file.write_text(_MININET_FILE)
+    with up(f"{file}:three", "--overlay", overlay) as running:
+        assert running.exec("h1", "ip", "-br", "-4", "addr", "show", "dev", "eth0").split()[-1] == "10.0.0.1/8"
+        assert running.ping("h1", "h2").lost == 0
+        far = running.ping("h1", "h3")
+        assert far.lost == 0 and 6 <= far.lowest_ms < 16
