@@ -63,6 +63,8 @@ def run(
         print_result(result, Console())
         if out:
             click.echo(f"report: {out / 'report.html'}")
+        else:
+            click.echo("add --out DIR for the report as a page, with plots and the map")
     if session.failed(result):
         raise click.exceptions.Exit(1)
 

@@ -7,16 +7,12 @@ from pathlib import Path
 
 from chimera.net import kernel, netns
 
-# The same on every machine, whatever its default is.
-TCP = {"ipv4/tcp_congestion_control": "cubic"}
-
 # Infrastructure speaks IPv4 only; without this, every interface would send MLD reports and solicitations.
 QUIET = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
 
 # Multipath by the five-tuple, so that the entropy of a tunnel's UDP source port counts (RFC 7348 section 5).
 ROUTER = {
     **QUIET,
-    **TCP,
     "ipv4/ip_forward": "1",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
@@ -29,7 +25,6 @@ ROUTER = {
 
 # A guest does not see its virtual NIC's cable being moved: its neighbour cache outlives the loss of carrier.
 GUEST = {
-    **TCP,
     "ipv4/conf/all/arp_evict_nocarrier": "0",
     "ipv4/conf/default/arp_evict_nocarrier": "0",
     "ipv4/conf/default/arp_notify": "0",
