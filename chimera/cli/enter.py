@@ -62,11 +62,16 @@ def cli(lab_name: str | None) -> None:
 
 
 def _inside(lab_name: str | None, act) -> int:  # type: ignore[no-untyped-def]
-    """Run ``act`` in a child inside the lab's sandbox; it ends with the lab, or when we do."""
+    """Run ``act`` in a child inside the lab's sandbox; it ends with the lab, or when we do.
+
+    To be ended politely is passed on: a program that changes its user, as tcpdump does, would outlive us otherwise.
+    """
     from chimera.net import rundir, sandbox
 
     pid = int(rundir.facts(rundir.find(lab_name))["pid"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program
     child = sandbox.enter(pid, act)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: os.kill(child.pid, number))
     sys.stdout.flush()
     return child.wait()

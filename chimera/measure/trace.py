@@ -75,13 +75,18 @@ def _follow(network: Network, sender: Endpoint, receiver: Endpoint, frames: list
     seen: dict[int, list[pcapng.Frame]] = {}
     for frame in frames:
         mark = find_probe(frame.data)
-        if mark and mark.flow == _FLOW and mark.direction == 0:
+        if mark and mark.flow == _FLOW and mark.direction == 0 and not _complaint(frame):
             seen.setdefault(mark.sequence, []).append(frame)
     if not seen:
         return Trace(sender.name, receiver.name, False)
     chosen = sorted(seen[max(seen, key=lambda sequence: len(seen[sequence]))], key=lambda f: f.t)
     hops = [_hop(network, frame, chosen[0].t) for frame in chosen]
     return Trace(sender.name, receiver.name, any(h.node == receiver.name for h in hops), hops)
+
+
+def _complaint(frame: pcapng.Frame) -> bool:
+    """An ICMP error that quotes the probe: it is about it, not it."""
+    return any(header.name in ("icmp", "icmpv6") for header in dissect(frame.data))
 
 
 def _hop(network: Network, frame: pcapng.Frame, start: float) -> Hop:

@@ -166,6 +166,10 @@ class Network:
         operations = ovsdb.add_bridge(PHYSICAL, ports=ports, hwaddr=plan.switch_mac(self.topology, node.name))
         if self._has_loop:
             operations.append(ovsdb.update("Bridge", ovsdb.by_name(PHYSICAL), {"rstp_enable": True}))
+            edge = {"other_config": ovsdb.omap({"rstp-port-admin-edge": "true"})}
+            between = {port for link in self._switch_links for port in link.ends()}
+            hosts = (spec.name for spec in ports if Port(node.name, spec.name) not in between)
+            operations += [ovsdb.update("Port", ovsdb.by_name(name), edge) for name in hosts]
         return operations
 
     def _access_vlan(self, peer: Port) -> int:
