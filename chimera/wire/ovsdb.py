@@ -1,8 +1,8 @@
-"""A small OVSDB client over a unix socket (RFC 7047), and the operations the lab needs.
+"""A small OVSDB client over a unix socket (RFC 7047 section 4).
 
-Operations are plain dictionaries made by pure functions; :class:`Ovsdb` carries them to the server. Nothing
-polls: changes come as ``update`` notifications (section 4.1.6), and waiting is the server's ``wait``
-operation (section 5.2.6)::
+Operations are plain dictionaries made by the functions of :mod:`chimera.wire.ovsdb_operations`, which this module
+offers, too; :class:`Ovsdb` carries them to the server. Nothing polls: changes come as ``update`` notifications
+(section 4.1.6), and waiting is the server's ``wait`` operation (section 5.2.6)::
 
     with Ovsdb("/run/db.sock") as db:
         db.apply(*add_bridge("br-int", controllers=["tcp:10.0.0.1:6653"], ports=[PortSpec("web1", ofport=1)]))
@@ -21,188 +21,56 @@ from typing import Any, Self
 
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.ports import PortSpec
+from chimera.wire.ovsdb_operations import (
+    ROOT,
+    Operation,
+    Row,
+    add_bridge,
+    add_port,
+    bump,
+    by_name,
+    del_port,
+    insert,
+    mutate,
+    named_uuid,
+    omap,
+    oset,
+    python_row,
+    python_value,
+    select,
+    set_controller,
+    update,
+    uuid,
+)
 
-Operation = dict[str, Any]
-Row = dict[str, Any]
+__all__ = [
+    "Operation",
+    "Ovsdb",
+    "OvsdbError",
+    "Row",
+    "Update",
+    "add_bridge",
+    "add_port",
+    "bump",
+    "by_name",
+    "del_port",
+    "insert",
+    "mutate",
+    "named_uuid",
+    "omap",
+    "oset",
+    "python_value",
+    "select",
+    "set_controller",
+    "update",
+    "uuid",
+]
+
 Update = dict[str, dict[str, dict[str, Row]]]  # table -> row uuid -> {"old": Row, "new": Row}, values as Python's
-
-_ROOT = "Open_vSwitch"
 
 
 class OvsdbError(SessionError):
     """The database server refused something, or went away; carries the server's own words."""
-
-
-# -- values (section 5.1) ------------------------------------------------------------------
-
-
-def oset(items: Iterable[Any]) -> list[Any]:
-    """A set."""
-    return ["set", list(items)]
-
-
-def omap(items: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> list[Any]:
-    """A map."""
-    return ["map", [[k, v] for k, v in dict(items).items()]]
-
-
-def uuid(text: str) -> list[str]:
-    """A reference to a row that exists."""
-    return ["uuid", text]
-
-
-def named_uuid(name: str) -> list[str]:
-    """A reference to a row that the same transaction inserts under ``uuid-name``."""
-    return ["named-uuid", name]
-
-
-def python_value(value: Any) -> Any:
-    """An OVSDB value as Python's: sets become lists, maps dictionaries, references their text."""
-    match value:
-        case ["uuid" | "named-uuid", text]:
-            return text
-        case ["set", items]:
-            return [python_value(i) for i in items]
-        case ["map", pairs]:
-            return {python_value(k): python_value(v) for k, v in pairs}
-    return value
-
-
-def _row(row: Row) -> Row:
-    return {column: python_value(value) for column, value in row.items()}
-
-
-# -- operations (section 5.2) ----------------------------------------------------------------
-
-
-def by_name(name: str) -> list[list[Any]]:
-    """The condition that selects the row of that name."""
-    return [["name", "==", name]]
-
-
-def insert(table: str, row: Row, name: str) -> Operation:
-    """Insert ``row``; the transaction refers to it as ``named_uuid(name)``."""
-    return {"op": "insert", "table": table, "row": row, "uuid-name": name}
-
-
-def select(table: str, where: Sequence[Any] = (), columns: Sequence[str] = ()) -> Operation:
-    """Rows of a table; no ``columns`` means all of them."""
-    chosen = {"columns": list(columns)} if columns else {}
-    return {"op": "select", "table": table, "where": list(where), **chosen}
-
-
-def update(table: str, where: Sequence[Any], row: Row) -> Operation:
-    """Overwrite columns of the rows that match."""
-    return {"op": "update", "table": table, "where": list(where), "row": row}
-
-
-def mutate(table: str, where: Sequence[Any], column: str, mutator: str, value: Any) -> Operation:
-    """Change one column in place (``+=``, ``insert``, ``delete`` …) of the rows that match."""
-    return {"op": "mutate", "table": table, "where": list(where), "mutations": [[column, mutator, value]]}
-
-
-def _identifier(text: str) -> str:
-    """``text`` as an RFC 7047 ``<id>``, injectively."""
-    return "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in text)
-
-
-def _insert_port(spec: PortSpec) -> tuple[list[Operation], list[str]]:
-    """The operations that insert a port with its interface, and the reference to the port."""
-    ident = _identifier(spec.name)
-    interface: Row = {"name": spec.name, "type": spec.type}
-    if spec.options:
-        interface["options"] = omap(spec.options)
-    if spec.external_ids:
-        interface["external_ids"] = omap(spec.external_ids)
-    if spec.ofport:
-        interface["ofport_request"] = spec.ofport
-    if spec.mac:
-        interface["mac"] = spec.mac
-    port: Row = {"name": spec.name, "interfaces": named_uuid(f"if_{ident}")}
-    if spec.tag:
-        port["tag"] = spec.tag
-    operations = [insert("Interface", interface, f"if_{ident}"), insert("Port", port, f"port_{ident}")]
-    return operations, named_uuid(f"port_{ident}")
-
-
-def add_port(bridge: str, spec: PortSpec) -> list[Operation]:
-    """Add a port to the bridge of that name, which exists."""
-    operations, reference = _insert_port(spec)
-    return [*operations, mutate("Bridge", by_name(bridge), "ports", "insert", oset([reference]))]
-
-
-def del_port(bridge: str, port_uuid: str) -> list[Operation]:
-    """Take a port off a bridge; the server collects rows that nothing refers to any more."""
-    return [mutate("Bridge", by_name(bridge), "ports", "delete", oset([uuid(port_uuid)]))]
-
-
-def _insert_controllers(bridge: str, targets: Sequence[str], inactivity_probe_ms: int) -> tuple[list[Operation], Any]:
-    ident = _identifier(bridge)
-    names = [f"controller_{ident}_{n}" for n, _ in enumerate(targets)]
-    row: Row = {"connection_mode": "out-of-band", "inactivity_probe": inactivity_probe_ms, "max_backoff": 1000}
-    operations = [insert("Controller", {**row, "target": t}, n) for n, t in zip(names, targets, strict=True)]
-    return operations, oset(map(named_uuid, names))
-
-
-def set_controller(bridge: str, targets: Sequence[str], inactivity_probe_ms: int = 5000) -> list[Operation]:
-    """Replace the controllers (``tcp:ADDRESS:PORT``) of the bridge of that name.
-
-    Open vSwitch connects to a new target at once, while from one that refused it backs off up to 8 s, whatever
-    ``max_backoff`` says (3.1): a controller that returns does well to listen on another port. Removing the last
-    controller makes Open vSwitch delete all flows of the bridge.
-    """
-    operations, references = _insert_controllers(bridge, targets, inactivity_probe_ms)
-    return [*operations, update("Bridge", by_name(bridge), {"controller": references})]
-
-
-def add_bridge(
-    name: str,
-    *,
-    datapath_type: str = "netdev",
-    fail_mode: str = "standalone",
-    controllers: Sequence[str] = (),
-    ports: Sequence[PortSpec] = (),
-    hwaddr: str = "",
-    datapath_id: int = 0,
-    protocols: Sequence[str] = ("OpenFlow13", "OpenFlow15"),
-    other_config: Mapping[str, str] | None = None,
-    external_ids: Mapping[str, str] | None = None,
-    inactivity_probe_ms: int = 5000,
-) -> list[Operation]:
-    """A whole bridge, its ports and controllers, in one transaction.
-
-    ``ports`` are those beyond the bridge's own LOCAL port. ``fail_mode`` is ``standalone`` (a learning switch while
-    no controller is there) or ``secure``. ``datapath_id`` 0 leaves it to the switch.
-    """
-    config = dict(other_config or {})
-    config |= {"hwaddr": hwaddr} if hwaddr else {}
-    config |= {"datapath-id": f"{datapath_id:016x}"} if datapath_id else {}
-    inserted = [_insert_port(spec) for spec in (PortSpec(name, type="internal"), *ports)]
-    controller_rows, controller_references = _insert_controllers(name, controllers, inactivity_probe_ms)
-    bridge: Row = {
-        "name": name,
-        "datapath_type": datapath_type,
-        "fail_mode": fail_mode,
-        "protocols": oset(protocols),
-        "ports": oset(reference for _, reference in inserted),
-        "controller": controller_references,
-        "other_config": omap(config),
-        "external_ids": omap(external_ids or {}),
-    }
-    return [
-        *(operation for operations, _ in inserted for operation in operations),
-        *controller_rows,
-        insert("Bridge", bridge, f"bridge_{_identifier(name)}"),
-        mutate(_ROOT, [], "bridges", "insert", oset([named_uuid(f"bridge_{_identifier(name)}")])),
-    ]
-
-
-def bump() -> Operation:
-    """Ask ``ovs-vswitchd`` to apply the transaction: it copies ``next_cfg`` to ``cur_cfg`` when done."""
-    return mutate(_ROOT, [], "next_cfg", "+=", 1)
-
-
-# -- the connection (section 4) ----------------------------------------------------------------
 
 
 class Ovsdb:
@@ -211,7 +79,7 @@ class Ovsdb:
     Raises :class:`OvsdbError` where the server cannot be reached, refuses, or does not answer in ``timeout_s``.
     """
 
-    def __init__(self, path: str, timeout_s: float = 5.0, database: str = _ROOT) -> None:
+    def __init__(self, path: str, timeout_s: float = 5.0, database: str = ROOT) -> None:
         self.path = path
         self._timeout_s = timeout_s
         self._database = database
@@ -260,7 +128,7 @@ class Ovsdb:
 
     def rows(self, table: str, where: Sequence[Any] = (), columns: Sequence[str] = ()) -> list[Row]:
         """Selected rows, values as Python's."""
-        return [_row(row) for row in self.transact(select(table, where, columns))[0]["rows"]]
+        return [python_row(row) for row in self.transact(select(table, where, columns))[0]["rows"]]
 
     def apply(self, *operations: Operation, wait: bool = True) -> None:
         """Transact, and (``wait``) return only when ``ovs-vswitchd`` has done it, as ``ovs-vsctl`` does.
@@ -268,7 +136,7 @@ class Ovsdb:
         Raises:
             DeadlineError: where the switch did not catch up in the session's ``timeout_s``.
         """
-        results = self.transact(*operations, bump(), select(_ROOT, [], ["next_cfg"]))
+        results = self.transact(*operations, bump(), select(ROOT, [], ["next_cfg"]))
         if wait:
             self.wait_config_applied(results[-1]["rows"][0]["next_cfg"])
 
@@ -278,14 +146,14 @@ class Ovsdb:
         Raises:
             DeadlineError: where that took longer than the session's ``timeout_s``.
         """
-        (state,) = self.rows(_ROOT, [], ["cur_cfg", "next_cfg"])
+        (state,) = self.rows(ROOT, [], ["cur_cfg", "next_cfg"])
         wanted = state["next_cfg"] if wanted is None else wanted
         deadline = time.monotonic() + self._timeout_s
         current = state["cur_cfg"]
         while current < wanted:
             left_ms = int((deadline - time.monotonic()) * 1000)
-            self.wait_for(_ROOT, [], ["cur_cfg"], {"cur_cfg": current}, "!=", max(left_ms, 0))
-            current = self.rows(_ROOT, [], ["cur_cfg"])[0]["cur_cfg"]
+            self.wait_for(ROOT, [], ["cur_cfg"], {"cur_cfg": current}, "!=", max(left_ms, 0))
+            current = self.rows(ROOT, [], ["cur_cfg"])[0]["cur_cfg"]
 
     def wait_for(
         self,
@@ -446,6 +314,6 @@ class Ovsdb:
 
 def _python_update(raw: dict[str, dict[str, dict[str, Row]]]) -> Update:
     return {
-        table: {ident: {kind: _row(row) for kind, row in change.items()} for ident, change in rows.items()}
+        table: {ident: {kind: python_row(row) for kind, row in change.items()} for ident, change in rows.items()}
         for table, rows in raw.items()
     }
