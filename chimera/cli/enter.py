@@ -12,7 +12,9 @@ from chimera.cli.status import ask, lab_option
 
 
 @click.command(
-    "exec", short_help="Run a program on a node of a running lab.", context_settings={"ignore_unknown_options": True}
+    "exec",
+    short_help="Run a program on a node of a running lab.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},  # the program's are its own
 )
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -25,8 +27,11 @@ def execute(node: str, command: tuple[str, ...], lab_name: str | None) -> None:
     """
     from chimera.net import netns
 
+    argv = command[1:] if command[0] == "--" else command
+    if not argv:
+        raise click.UsageError("no program to run after '--'")
     ask(lab_name, "inspect", node=node)  # is there such a node?
-    status = _inside(lab_name, lambda: os.execvp("nsenter", netns.command(node, command)))
+    status = _inside(lab_name, lambda: os.execvp("nsenter", netns.command(node, argv)))
     raise click.exceptions.Exit(status)
 
 

@@ -60,7 +60,7 @@ class RunningLab:
         return self("exec", node, "--", *argv, check=check).stdout
 
     def start(self, node: str, *argv: str) -> subprocess.Popen[str]:
-        """Start a program on a node; killing what is returned kills the program."""
+        """Start a program on a node; what is told to terminate tells the program."""
         return subprocess.Popen(
             [*LAB, "exec", "--lab", self.name, node, "--", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL, text=True, env=ENVIRONMENT, cwd=PROJECT,
@@ -79,6 +79,10 @@ class RunningLab:
     def inspect(self) -> dict[str, Any]:
         """Everything the lab knows of itself."""
         return dict(self.json("inspect"))
+
+    def state(self) -> dict[str, Any]:
+        """What 'lab status' says of it."""
+        return dict(json.loads(lab("status", "--json").stdout)[self.name])
 
     def whereabouts(self, vm: str) -> str:
         """The hypervisor a VM is at."""
@@ -99,8 +103,8 @@ class RunningLab:
                 raise AssertionError(f"tcpdump did not start on {node}:{interface}")
             yield lines
         finally:
-            process.kill()
-            output, _ = process.communicate()
+            process.terminate()
+            output, _ = process.communicate(timeout=10)
             lines += output.splitlines()
 
 
