@@ -7,6 +7,7 @@ starts nothing; :func:`run` and :func:`hold` are what the first process of the s
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from chimera.load import load_topology
 from chimera.measure import conclude, explain, links, state
 from chimera.measure.instruments import Instruments
 from chimera.model.control import Inventory
-from chimera.model.errors import InputError
+from chimera.model.errors import InputError, did_you_mean
 from chimera.model.record import Moment
 from chimera.model.result import (
     Control,
@@ -47,7 +48,7 @@ from chimera.report.maps import map_of
 from chimera.scenario.figures import holds
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import Migrator, Settings
-from chimera.scenario.scripts import Script, find_script, migration_settings
+from chimera.scenario.scripts import MIGRATION_SETTINGS, Script, find_script, migration_settings
 
 OPENFLOW_PORT = 6653
 WORK = Path("/run/lab")  # in the sandbox: its own memory
@@ -104,7 +105,8 @@ def prepare_topology(
     topology = _set_topology(topology, given)
     for_script = script.take_settings(given) if script else {}
     migration = migration_settings(given)
-    options = check_options(overlay, given)  # what is left must be the overlay's
+    _refuse_unknown(given, overlay, script)
+    options = check_options(overlay, given)
     forwarding = overlay.forwarding(options)
     network.check(topology, forwarding, overlay.name)
     holders = overlay.gateway_holders(topology, options)
@@ -131,9 +133,26 @@ def _set_topology(topology: Topology, given: dict[str, str]) -> Topology:
     if "underlay_mtu" not in given:
         return topology
     text = given.pop("underlay_mtu")
-    if not text.isdigit() or not 1280 <= int(text) <= 9000:
+    if not re.fullmatch("[0-9]{4}", text) or not 1280 <= int(text) <= 9000:
         raise InputError(f"underlay_mtu cannot be '{text}'\n    allowed: 1280 to 9000")
     return replace(topology, underlay_mtu=int(text))
+
+
+def _refuse_unknown(given: Mapping[str, str], overlay: Overlay, script: Script | None) -> None:
+    """Refuse settings that are nobody's; what scenario, migration and topology took is not in ``given`` any more."""
+    groups = {
+        f"scenario {script.name}" if script else "": tuple(script.defaults) if script else (),
+        "migration": MIGRATION_SETTINGS,
+        f"overlay {overlay.name}": tuple(option.name for option in overlay.options),
+        "topology": ("underlay_mtu",),
+    }
+    known = [name for names in groups.values() for name in names]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        listed = "; ".join(f"{', '.join(names)} ({group})" for group, names in groups.items() if names)
+        hint = did_you_mean(unknown[0], known)
+        text = f"there is no setting '{unknown[0]}' here\n    allowed: {listed}"
+        raise InputError(f"{text}\n    fix: {hint}" if hint else text)
 
 
 def _wire(overlay: Overlay, inventory: Inventory, holders: Sequence[str], segments_at: str | None) -> Wiring:
@@ -179,8 +198,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     started = time.time()
     controller = Controller(experiment.inventory)
     controller.start()
-    target = f"tcp:{experiment.inventory.openflow_address}:{OPENFLOW_PORT}"
-    built = Network(experiment.topology, experiment.underlay, experiment.wiring, target, progress)
+    built = Network(experiment.topology, experiment.underlay, experiment.wiring, progress)
 
     def route(verb: str, prefix: str, switch: str) -> None:
         if verb == "advertise":
@@ -192,13 +210,12 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     measured: list[LinkReport] = []
     built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
     controller.wait_listening()
-    built.connect_controller()
+    built.connect_controller(controller.target)
     progress("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
     instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location)
-    lab = Lab(
-        built, Migrator(built, progress), controller, instruments, experiment.settings, experiment.migration, progress
-    )
+    migrator = Migrator(built, progress, controller.wait_wired)
+    lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
     up_s = time.time() - started
     progress(f"up in {up_s:.2f} s")
     return Session(experiment, lab, instruments, measured, started, up_s)
@@ -301,17 +318,18 @@ def _check_lab(result: Result, expectations: Mapping[str, str], expect: Expect) 
 def output_folder(out: Path | None, name: str) -> Iterator[Path | None]:
     """A folder to write results into, which replaces ``out`` only when everything is written.
 
-    What was in ``out`` before and is not written anew stays there.
+    What was in ``out`` before and is not written anew stays there. Until the end nothing is made but one folder in
+    ``out`` itself, or in the nearest folder above it that is there, so that moving its content crosses no mount.
     """
     if out is None:
         yield None
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f"{PARTIAL}{name}"
+    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.is_dir())
+    partial = nearest / f"{PARTIAL}{name}"
     partial.mkdir()
     try:
         yield partial
-        out.mkdir(exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         for item in sorted(partial.rglob("*")):
             target = out / item.relative_to(partial)
             if item.is_dir():

@@ -7,6 +7,7 @@ there, from a neighbour on the VM's own hypervisor and from the external client.
 from chimera.scenario import Expect, Lab, Result
 
 SETTINGS = {"vm": ""}  # which VM moves; empty: the topology's own choice
+ALLOWED_MS = 50  # beyond a WAN round trip, in one run on a machine that may be busy; `lab bench vmotion` gives medians
 
 
 def run(lab: Lab) -> None:
@@ -30,6 +31,6 @@ def check(result: Result, expect: Expect) -> None:
         expect(f"{way}: the TCP session survived", move.tcp_survived)
         expect(f"{way}: no probe answered twice", move.probes_duplicated == 0, f"{move.probes_duplicated} were")
         for seen in move.vantage_points:
-            within = seen.network_outage_ms <= wan_ms + 10
-            text = f"{seen.network_outage_ms:.1f} ms, allowed {wan_ms + 10:.1f} ms"
-            expect(f"{way}: {seen.name} waits at most a WAN round trip + 10 ms longer than the stun", within, text)
+            text = f"{seen.network_outage_ms:.1f} ms, a WAN round trip is {wan_ms:g} ms"
+            within = seen.network_outage_ms <= wan_ms + ALLOWED_MS
+            expect(f"{way}: {seen.name} waits hardly longer than the stun and a WAN round trip", within, text)

@@ -86,3 +86,37 @@ def dataplane(seconds: int, as_json: bool) -> None:
             f"{row.rtt_median_ms:.3f}", f"{row.rtt_p99_ms:.3f}",
         )  # fmt: skip
     Console().print(table)
+
+
+@bench.command()
+@click.option("--runs", type=click.IntRange(1, 100), default=10, show_default=True, help="How many times.")
+@common.topology_option
+@common.overlay_option
+@common.set_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def vmotion(runs: int, topology: str | None, overlay: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Run the scenario vmotion several times: medians of the network's part of the outage.
+
+    Exit status 1 where a median exceeds one WAN round trip plus 10 ms.
+
+    \b
+    Example:  sudo lab bench vmotion --runs 10 --overlay vxlan
+    """
+    from chimera.bench.vmotion import vmotion as measure
+
+    common.need_root()
+    chosen = topology or common.DEFAULT_TOPOLOGY, overlay or common.DEFAULT_OVERLAY
+    rows = measure(runs, *chosen, common.parse_settings(settings), common.progress())
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        table = Table("migration", "seen from", "network ms", "worst", "allowed", "stun ms", "doubled", "stray", "TCP")
+        for row in rows:
+            table.add_row(
+                row.migration, f"{row.vantage} ({row.relation})", f"{row.network_outage_ms:.1f}", f"{row.worst_ms:.1f}",
+                f"{row.allowed_ms:g}", f"{row.stun_ms:.0f}", str(row.probes_duplicated), str(row.misdelivered),
+                f"{row.tcp_survived}/{row.runs}",
+            )  # fmt: skip
+        Console().print(table)
+    if any(row.network_outage_ms > row.allowed_ms for row in rows):
+        raise click.exceptions.Exit(1)

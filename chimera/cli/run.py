@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from chimera.cli import common
-from chimera.model.errors import InputError, SessionError
+from chimera.model.errors import InputError
 
 
 @click.command(short_help="Run a scenario and report what the VM's users noticed.")
@@ -44,13 +40,14 @@ def run(
     """
     from chimera import session
     from chimera.cli.chosen import choose
+    from chimera.launch import launch
 
     if capture and out is None:
         raise InputError("--capture needs a folder to write to\n    fix: add --out DIR")
     _check_out(out)
     experiment = choose(scenario, topology, overlay, common.parse_settings(settings))
     common.need_root()
-    result = _launch(experiment, out, capture, common.progress(quiet))
+    result = launch(experiment, out=out, record_all=capture, progress=common.progress(quiet))
     if as_json:
         from chimera.model.codec import to_json
 
@@ -78,64 +75,3 @@ def _check_out(out: Path | None) -> None:
     nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if not os.access(nearest, os.W_OK):
         raise InputError(f"--out {out}: {nearest} cannot be written to")
-
-
-def _launch(experiment, out, capture, progress):  # type: ignore[no-untyped-def]
-    """Run the experiment in a sandbox and write what it found."""
-    from chimera.model.codec import from_json
-    from chimera.model.result import Result
-    from chimera.net import rundir, sandbox
-    from chimera.report.html import write_html
-    from chimera.report.json import write_json
-    from chimera.session import output_folder
-
-    name = f"run-{os.getpid()}"
-    run_dir = rundir.claim(name)
-    handover = run_dir.path / "result.json"
-    try:
-        run_dir.describe(kind="run", out=str(out.absolute()) if out else None, scenario=experiment.script.name)
-        with output_folder(out, name) as partial:
-            child = sandbox.launch(run_dir, lambda: _inside(experiment, handover, partial, capture, progress))
-            status = _wait(child)
-            ended = time.time()
-            if status:
-                raise click.exceptions.Exit(status)
-            result = from_json(handover.read_bytes(), Result)
-            down_s = ended - handover.stat().st_mtime
-            result = replace(result, timing=replace(result.timing, down_s=round(down_s, 3)))
-            if partial:
-                write_json(result, partial / "result.json")
-                write_html(result, partial / "report.html")
-        return result
-    finally:
-        run_dir.remove()
-
-
-def _wait(child) -> int:  # type: ignore[no-untyped-def]
-    """Wait for the session; whatever interrupts that, ends it."""
-    try:
-        return int(child.wait())
-    except BaseException:
-        child.kill()
-        child.wait()
-        raise
-
-
-def _inside(experiment, handover: Path, partial: Path | None, capture: bool, progress: Callable[[str], None]) -> int:  # type: ignore[no-untyped-def]
-    """What the first process of the sandbox does."""
-    from chimera import session
-    from chimera.model.codec import to_json
-
-    result, instruments = session.run(experiment, progress=progress, record_all=capture)
-    if partial:
-        names = []
-        for name, path in instruments.recordings.items():
-            (partial / "captures").mkdir(exist_ok=True)
-            shutil.copy(path, partial / "captures" / f"{name}.pcapng")
-            names.append(f"captures/{name}.pcapng")
-        result = replace(result, captures=names)
-    handover.write_bytes(to_json(result))
-    return 0
-
-
-__all__ = ["SessionError", "run"]

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from chimera.model.errors import SessionError
+
 
 def lab_option(function: Any) -> Any:
     """The option that says which lab is meant."""
@@ -37,8 +39,11 @@ def status(as_json: bool) -> None:
     rundir.sweep()
     found = {}
     for name in rundir.running():
-        facts = rundir.facts(rundir.ROOT / name)
-        found[name] = ask(name, "status") if facts.get("kind") == "up" else facts
+        try:
+            facts = rundir.facts(rundir.ROOT / name)
+            found[name] = ask(name, "status") if facts.get("kind") == "up" else facts
+        except SessionError:
+            continue  # it is just starting, or just ending
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif not found:

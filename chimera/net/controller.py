@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +55,36 @@ class Controller:
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stream: socket.socket | None = None
-    _log_names: int = 0
+
+    _located: dict[str, tuple[str, int]] = field(default_factory=dict)  # interface -> switch, syncs before it
+    _synced: int = 0
+    _starts: int = 0
 
     def __post_init__(self) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(API)
         self._listener.listen()
-        (FOLDER / "inventory.json").write_bytes(to_json(self.inventory))
+
+    @property
+    def target(self) -> str:
+        """Where switches find it, as Open vSwitch names it."""
+        return f"tcp:{self.inventory.openflow_address}:{self._port}"
+
+    @property
+    def _port(self) -> int:
+        return self.inventory.openflow_port + self._starts - 1
 
     def start(self) -> None:
-        """Start the process; it imports and listens while the network is built."""
+        """Start the process; it imports and listens while the network is built.
+
+        Each start listens on a port of its own: Open vSwitch backs off for up to eight seconds from one that
+        refused it.
+        """
         self._last.clear()
-        log = open(FOLDER / f"controller-{self._log_names}.log", "wb")  # noqa: SIM115 - the child's, closed below
-        self._log_names += 1
+        self._starts += 1
+        inventory = replace(self.inventory, openflow_port=self._port)
+        (FOLDER / "inventory.json").write_bytes(to_json(inventory))
+        log = open(FOLDER / f"controller-{self._starts}.log", "wb")  # noqa: SIM115 - the child's, closed below
         argv = [sys.executable, "-m", "controllers", "--inventory", str(FOLDER / "inventory.json")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")])}
         self._process = netns.start("", argv, stdout=log, stderr=log, env=environment)
@@ -105,6 +122,19 @@ class Controller:
 
         self._wait("in agreement with every switch", synced, timeout_s)
 
+    def wait_wired(self, interface: str, switch: str, timeout_s: float = 1.0) -> bool:
+        """True when the flows for an interface at its new switch are in place; False where nobody says so."""
+
+        def wired() -> bool:
+            where, before = self._located.get(interface, ("", 0))
+            return where == switch and self._synced > before
+
+        try:
+            self._wait("done with an interface", wired, timeout_s)
+        except (SessionError, DeadlineError):
+            return False
+        return True
+
     def _wait(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -117,7 +147,7 @@ class Controller:
 
     def last_words(self, lines: int = 12) -> str:
         """The end of the controller's log."""
-        path = FOLDER / f"controller-{self._log_names - 1}.log"
+        path = FOLDER / f"controller-{self._starts}.log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
@@ -140,6 +170,10 @@ class Controller:
             self.messages += [Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"]]
         elif event in ("advertise", "withdraw"):
             self.on_route(event, report["prefix"], report.get("switch", ""))
+        elif event == "located":
+            self._located[report["interface"]] = report["switch"], self._synced
+        elif event == "synced":
+            self._synced += 1
         elif event == "error":
             self.errors.append(report["text"])
         with self._changed:

@@ -42,15 +42,23 @@ def run(name: str, argv: Sequence[str], *, check: bool = True, stdin: str = "") 
     return done.stdout
 
 
-def ip_batch(name: str, lines: Iterable[str], *, force: bool = False) -> None:
+def ip_batch(name: str, lines: Iterable[str], *, force: bool = False, family: str = "") -> None:
     """Hand many ``ip`` commands to the kernel in one process.
 
-    ``force`` goes on after a line that fails (what is there already, or gone already).
+    ``force`` goes on after a line that fails (what is there already, or gone already); ``family`` is ``-6`` where words
+    without an address mean IPv6.
     """
     text = "\n".join(lines)
     if not text:
         return
-    argv = ["ip", *(["-n", name] if name else []), *(["-force"] if force else []), "-batch", "-"]
+    argv = [
+        "ip",
+        *(["-n", name] if name else []),
+        *([family] if family else []),
+        *(["-force"] if force else []),
+        "-batch",
+        "-",
+    ]
     done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     if done.returncode and not force:
         raise SessionError(f"ip -batch{f' in {name}' if name else ''}: {done.stderr.strip()}")

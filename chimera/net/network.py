@@ -50,11 +50,11 @@ class Network:
     topology: Topology
     underlay: Underlay
     wiring: Wiring
-    controller: str  # OpenFlow target of every br-int
     progress: Callable[[str], None] = lambda text: None
     routes: Routes = field(default_factory=Routes)
     location: dict[str, str] = field(default_factory=dict)  # VM -> hypervisor
     stopped: set[str] = field(default_factory=set)  # nodes that are powered off
+    _controller: str = ""  # OpenFlow target of every br-int
     _hosts: dict[str, str] = field(default_factory=dict)  # advertised prefix -> hypervisor
 
     def __post_init__(self) -> None:
@@ -82,10 +82,11 @@ class Network:
         self.routes.replace("plan", self.underlay.routes)
         self._wait_spanning_tree()
 
-    def connect_controller(self) -> None:
-        """Point every ``br-int`` at the controller, which listens by now."""
-        for node in self.topology.vteps:
-            self.switches[node.name].db.apply(*ovsdb.set_controller(INTEGRATION, [self.controller]), wait=False)
+    def connect_controller(self, target: str) -> None:
+        """Point every ``br-int`` at the controller, which listens there by now."""
+        self._controller = target
+        for name in self.switches_on():
+            self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [target]), wait=False)
 
     def _make_namespaces(self) -> None:
         sysctl.set_here(sysctl.ROUTER)
@@ -230,6 +231,7 @@ class Network:
                 kernel.checksum_in_software("eth0")
             return
         netns.ip_batch(item.name, self._node_lines(item))
+        self._finish_legs(item.name)
         if item.name in self.underlay.vtep:
             self._resolve_neighbours(item.name)
 
@@ -243,6 +245,14 @@ class Network:
         for leg, segment in self.wiring.legs.get(node.name, ()):
             lines += guests.leg_lines(leg.name, segment, self._tenants.index(segment.tenant) + 1)
         return lines
+
+    def _finish_legs(self, name: str) -> None:
+        """What ``ip -batch`` for IPv4 cannot say about gateway legs."""
+        for leg, segment in self.wiring.legs.get(name, ()):
+            sysctl.write(name, sysctl.leg(leg.name))
+            if segment.gateway6:
+                tenant = self._tenants.index(segment.tenant) + 1
+                netns.ip_batch(name, guests.leg_lines6(leg.name, segment, tenant), force=True, family="-6")
 
     @cached_property
     def _tenants(self) -> list[str]:
@@ -329,9 +339,12 @@ class Network:
             raise SessionError(f"{name} is not stopped")
         self.stopped.discard(name)
         self.switches[name].restart()
+        if self._controller:  # it may have moved meanwhile
+            self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [self._controller]), wait=False)
         node = self.topology.node(name)
         ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
         netns.ip_batch(name, [*ups, *self._node_lines(node)], force=True)
+        self._finish_legs(name)
         self._resolve_neighbours(name)
         for vm in self.vms_at(name):
             guests.thaw(vm)

@@ -187,9 +187,8 @@ def _clear(path: Path) -> None:
         out = json.loads((path / "session.json").read_text()).get("out")
     except (OSError, ValueError, AttributeError):
         out = None
-    if out:
-        for partial in Path(out).parent.glob(f"{PARTIAL}{path.name}*"):
-            shutil.rmtree(partial, ignore_errors=True)
+    for folder in (Path(out), *Path(out).parents) if out else ():
+        shutil.rmtree(folder / f"{PARTIAL}{path.name}", ignore_errors=True)
     shutil.rmtree(path, ignore_errors=True)
     try:
         ROOT.rmdir()  # the last one out leaves nothing

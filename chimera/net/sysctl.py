@@ -23,6 +23,21 @@ ROUTER = {
     "ipv4/fib_multipath_hash_policy": "1",
 }
 
+def leg(interface: str) -> dict[str, str]:
+    """Settings of a gateway leg.
+
+    A leg of an anycast gateway must not ask whether a VM is still there: the answer would go to the leg of the VM's
+    own hypervisor. What the controller told it stays valid for an hour.
+    """
+    return {
+        f"ipv6/conf/{interface}/accept_dad": "0",
+        f"ipv6/conf/{interface}/disable_ipv6": "0",
+        "ipv6/conf/all/forwarding": "1",
+        f"ipv4/neigh/{interface}/base_reachable_time_ms": "3600000",
+        f"ipv6/neigh/{interface}/base_reachable_time_ms": "3600000",
+    }
+
+
 # A guest does not see its virtual NIC's cable being moved: its neighbour cache outlives the loss of carrier.
 GUEST = {
     "ipv4/conf/all/arp_evict_nocarrier": "0",

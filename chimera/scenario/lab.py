@@ -202,6 +202,8 @@ class Lab:
                 self.network.start_node(node)
                 return
             self.controller.start()
+            self.controller.wait_listening()
+            self.network.connect_controller(self.controller.target)
             self.controller.wait_synced(self.network.switches_on(), self.network.interfaces_on())
 
         self._do(f"{node} started", act)

@@ -43,8 +43,11 @@ class Settings:
 class Migrator:
     """Moves VMs of one network; several at a time, each once."""
 
-    def __init__(self, network: Network, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, network: Network, progress: Callable[[str], None], wait_wired: Callable[[str, str], bool]
+    ) -> None:
         self.network = network
+        self._wait_wired = wait_wired  # returns when the switch has its flows for an interface
         self.records: list[MigrationRecord] = []
         self._progress = progress
         self._lock = threading.Lock()
@@ -165,6 +168,8 @@ class Migrator:
         if kind == "none":
             return
         frame = announcement(kind, vm.mac, vm.ip)
+        if not self._wait_wired(vm.name, record.destination):
+            self._progress(f"{vm.name}: announced without the controller's word that {record.destination} is ready")
         with kernel.inside(netns.path(vm.name)):
             channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
             channel.bind(("eth0", 0))

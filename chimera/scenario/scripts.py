@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,8 @@ from chimera.model.result import Result
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import ANNOUNCEMENTS, Settings
 from chimera.scenario.precopy import Limits
+
+MIGRATION_SETTINGS = ("announce", "pace_mbps", "downtime_ms", "max_rounds")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Script:
     @property
     def defaults(self) -> dict[str, str]:
         """What ``--set`` may change."""
-        return dict(getattr(self.module, "SETTINGS", {}))
+        return {str(name): str(value) for name, value in getattr(self.module, "SETTINGS", {}).items()}
 
     def take_settings(self, given: dict[str, str]) -> dict[str, str]:
         """This script's settings, defaults filled in; they are removed from ``given``."""
@@ -74,18 +78,21 @@ def scripts() -> list[Path]:
 
 
 def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"scenario_{path.stem.replace('-', '_')}", path)
-    assert spec and spec.loader
+    loader = SourceFileLoader(f"scenario_{path.stem.replace('-', '_')}", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file does wrong is the user's to read
+        loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever a user's file does wrong is the user's to read
         line = getattr(error, "lineno", None) or _line_in(error, path)
         raise InputError(f"{path}:{line}:1: this scenario cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, "run", None)):
         raise InputError(
             f"{path}:1:1: this is no scenario: it defines no run(lab)\n    fix: def run(lab: Lab) -> None: …"
         )
+    if not isinstance(getattr(module, "SETTINGS", {}), Mapping):
+        raise InputError(f'{path}:1:1: SETTINGS maps names to defaults\n    fix: SETTINGS = {{"vm": ""}}')
     return module
 
 
@@ -99,7 +106,7 @@ def _line_in(error: BaseException, path: Path) -> int:
 
 
 def migration_settings(given: dict[str, str]) -> Settings:
-    """How migrations are done, from ``--set announce=… pace_mbps=… downtime_ms=… max_rounds=…``; taken from ``given``.
+    """How migrations are done, from those of :data:`MIGRATION_SETTINGS` that are ``given``; they are removed from it.
 
     Raises:
         InputError: a value that cannot be.

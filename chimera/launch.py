@@ -1,0 +1,79 @@
+"""The launcher's side of a run: a sandbox from its start to its end, and what came out of it into a folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from chimera import session
+from chimera.model.codec import from_json, to_json
+from chimera.model.errors import SessionError
+from chimera.model.result import Result
+from chimera.net import rundir, sandbox
+from chimera.net.sandbox import Child
+from chimera.report.html import write_html
+from chimera.report.json import write_json
+from chimera.session import Experiment, Progress, output_folder
+
+_numbers = itertools.count(1)
+
+
+def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progress: Progress) -> Result:
+    """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html`` and captures to ``out``.
+
+    Raises:
+        LabError: it ended without a result; the session has said why, and the error carries its exit status.
+    """
+    assert experiment.script is not None
+    run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}")
+    handover = run_dir.path / "result.json"
+    try:
+        run_dir.describe(kind="run", out=str(out.absolute()) if out else None, scenario=experiment.script.name)
+        with output_folder(out, run_dir.name) as partial:
+            child = sandbox.launch(run_dir, lambda: _inside(experiment, handover, partial, record_all, progress))
+            status = _wait(child)
+            if status:
+                raise Failed(status)
+            down_s = time.time() - handover.stat().st_mtime
+            result = from_json(handover.read_bytes(), Result)
+            result = replace(result, timing=replace(result.timing, down_s=round(down_s, 3)))
+            if partial:
+                write_json(result, partial / "result.json")
+                write_html(result, partial / "report.html")
+        return result
+    finally:
+        run_dir.remove()
+
+
+class Failed(SessionError):
+    """The session ended without a result and has printed why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("the run ended without a result")
+        self.exit_status = status
+
+
+def _wait(child: Child) -> int:
+    """Wait for the session; whatever interrupts that, ends it."""
+    try:
+        return child.wait()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+
+
+def _inside(experiment: Experiment, handover: Path, partial: Path | None, record_all: bool, progress: Progress) -> int:
+    """What the first process of the sandbox does."""
+    result, instruments = session.run(experiment, progress=progress, record_all=record_all)
+    if partial and instruments.recordings:
+        (partial / "captures").mkdir()
+        for name, path in instruments.recordings.items():
+            shutil.copy(path, partial / "captures" / f"{name}.pcapng")
+        result = replace(result, captures=[f"captures/{name}.pcapng" for name in instruments.recordings])
+    handover.write_bytes(to_json(result))
+    return 0
