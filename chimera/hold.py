@@ -20,7 +20,7 @@ from chimera.model.hop import Trace
 from chimera.model.topology import Impairment
 from chimera.net import sandbox
 from chimera.net.rundir import RunDir
-from chimera.scenario.scripts import migration_settings
+from chimera.scenario.scripts import MIGRATION_SETTINGS, migration_settings
 from chimera.session import WORK, Experiment, Progress, Session, bring_up
 
 
@@ -126,8 +126,7 @@ class Verbs:
         chosen = migration_settings(given)
         if given:
             raise InputError(
-                f"no setting '{next(iter(given))}' for a migration\n"
-                f"    allowed: announce, pace_mbps, downtime_ms, max_rounds"
+                f"no setting '{next(iter(given))}' for a migration\n    allowed: {', '.join(MIGRATION_SETTINGS)}"
             )
         self._lab.migrator.announce_progress(progress)
         record = self._lab.migrator.migrate(vm, to, chosen)

@@ -85,8 +85,9 @@ def _load(path: Path) -> ModuleType:
     try:
         loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever a user's file does wrong is the user's to read
-        line = getattr(error, "lineno", None) or _line_in(error, path)
-        raise InputError(f"{path}:{line}:1: this scenario cannot be loaded: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"{path}:{_line_in(error, path)}:1: this scenario cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     if not callable(getattr(module, "run", None)):
         raise InputError(
             f"{path}:1:1: this is no scenario: it defines no run(lab)\n    fix: def run(lab: Lab) -> None: …"
@@ -97,6 +98,9 @@ def _load(path: Path) -> ModuleType:
 
 
 def _line_in(error: BaseException, path: Path) -> int:
+    """The line of the script that an error comes from; 1 where it says none."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 1
     line, trace = 1, error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == str(path):
@@ -114,7 +118,8 @@ def migration_settings(given: dict[str, str]) -> Settings:
     announce = given.pop("announce", Settings.announce)
     if announce not in ANNOUNCEMENTS:
         hint = did_you_mean(announce, ANNOUNCEMENTS)
-        raise InputError(f"announce cannot be '{announce}'\n    allowed: {', '.join(ANNOUNCEMENTS)}\n    fix: {hint}")
+        text = f"announce cannot be '{announce}'\n    allowed: {', '.join(ANNOUNCEMENTS)}"
+        raise InputError(f"{text}\n    fix: {hint}" if hint else text)
     limits = Limits(
         downtime_ms=_number(given, "downtime_ms", Limits.downtime_ms),
         max_rounds=int(_number(given, "max_rounds", Limits.max_rounds)),

@@ -1,0 +1,108 @@
+"""Scenario scripts: found, loaded, and what is said of one that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chimera.model.errors import InputError
+from chimera.scenario.migration import Settings
+from chimera.scenario.precopy import Limits
+from chimera.scenario.scripts import MIGRATION_SETTINGS, find_script, migration_settings, scripts
+
+
+def refusal(folder: Path, text: str) -> str:
+    """What is said of a script; paths are written without their folder."""
+    (folder / "mine.py").write_text(text)
+    with pytest.raises(InputError) as refused:
+        find_script(str(folder / "mine.py"))
+    return str(refused.value).replace(f"{folder}/", "")
+
+
+@pytest.mark.parametrize("path", scripts(), ids=lambda p: p.stem)
+def test_every_shipped_scenario_loads_and_says_what_it_is(path: Path) -> None:
+    script = find_script(path.stem)
+    assert script.name == path.stem
+    assert script.summary.endswith((".", ":"))
+    assert callable(script.module.run) and callable(script.module.check)
+
+
+@pytest.mark.parametrize("name", ["mine.py", "mine", "mine.txt"])
+def test_a_path_works_where_a_name_does_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('"""Mine."""\nSETTINGS = {"n": 2}\ndef run(lab): ...\n')
+    script = find_script(str(tmp_path / name))
+    assert (script.name, script.summary, script.defaults) == ("mine", "Mine.", {"n": "2"})
+
+
+def test_an_unknown_name_lists_those_there_are() -> None:
+    with pytest.raises(InputError) as refused:
+        find_script("vmotoin")
+    names = ", ".join(p.stem for p in scripts())
+    assert str(refused.value) == (
+        f"there is no scenario 'vmotoin'\n    allowed: {names}, or a path\n    fix: did you mean 'vmotion'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\ndef run(lab:\n", "mine.py:2:1: this scenario cannot be loaded: SyntaxError"),
+        ("\n\nimport nosuchmodule\n", "mine.py:3:1: this scenario cannot be loaded: ModuleNotFoundError: No module"),
+        ("def f():\n    return 1 / 0\n\nf()\n", "mine.py:2:1: this scenario cannot be loaded: ZeroDivisionError"),
+        ("import sys\nsys.exit(4)\n", "mine.py:2:1: this scenario cannot be loaded: SystemExit: 4"),
+        ("x = '\0'\n", "this scenario cannot be loaded: "),
+        ("", "mine.py:1:1: this is no scenario: it defines no run(lab)\n    fix: def run(lab: Lab) -> None: …"),
+        ("run = 3\n", "mine.py:1:1: this is no scenario"),
+        ("SETTINGS = 3\ndef run(lab): ...\n", "mine.py:1:1: SETTINGS maps names to defaults\n    fix: SETTINGS = {"),
+    ],
+)
+def test_a_bad_script_is_refused_with_file_and_line(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refusal(tmp_path, text)
+
+
+def test_an_error_in_a_module_the_script_uses_names_the_scripts_line(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "import json\n\njson.loads('{')\n").startswith("mine.py:3:1: ")
+
+
+def test_a_folder_is_no_scenario(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no scenario"):
+        find_script(str(tmp_path))
+
+
+def test_settings_take_what_is_theirs_and_leave_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text('SETTINGS = {"vm": "", "n": "2"}\ndef run(lab): ...\n')
+    given = {"n": "5", "mode": "flood"}
+    assert find_script(str(tmp_path / "mine.py")).take_settings(given) == {"vm": "", "n": "5"}
+    assert given == {"mode": "flood"}
+
+
+# -- how migrations are done -------------------------------------------------------------------
+
+
+def test_migration_settings_are_taken_from_what_is_given() -> None:
+    given = dict(zip(MIGRATION_SETTINGS, ("none", "0", "12.5", "1"), strict=True), vm="web1")
+    assert migration_settings(given) == Settings("none", 0.0, Limits(downtime_ms=12.5, max_rounds=1))
+    assert given == {"vm": "web1"}
+    assert migration_settings({}) == Settings()
+
+
+def test_an_announcement_that_is_none_names_a_likely_one() -> None:
+    with pytest.raises(InputError) as refused:
+        migration_settings({"announce": "gap"})
+    assert str(refused.value) == (
+        "announce cannot be 'gap'\n    allowed: rarp, garp, none\n    fix: did you mean 'garp'?"
+    )
+
+
+def test_a_wild_announcement_gets_no_empty_fix() -> None:
+    with pytest.raises(InputError) as refused:
+        migration_settings({"announce": "?"})
+    assert str(refused.value) == "announce cannot be '?'\n    allowed: rarp, garp, none"
+
+
+@pytest.mark.parametrize("value", ["", "fast", "-1", "nan", "inf", "1e9", "0x10"])
+@pytest.mark.parametrize("name", ["pace_mbps", "downtime_ms", "max_rounds"])
+def test_a_number_that_cannot_be_is_refused(name: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"{name} cannot be '{value}'\n    allowed: a number, 0 or more"):
+        migration_settings({name: value})

@@ -1,0 +1,166 @@
+"""What a session does before and after the network: checking what the user wrote, and writing results whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from chimera.model.errors import InputError
+from chimera.model.underlay import Forwarding
+from chimera.net.rundir import PARTIAL
+from chimera.scenario.migration import Settings
+from chimera.scenario.precopy import Limits
+from chimera.session import Experiment, output_folder, prepare
+
+# -- prepare -----------------------------------------------------------------------------------
+
+
+def prepared(overlay: str = "vxlan", **given: str) -> Experiment:
+    return prepare("dual-dc", overlay, scenario="vmotion", settings=given)
+
+
+def test_defaults_are_filled_in() -> None:
+    experiment = prepared()
+    assert experiment.options == {"mode": "controller", "gateway": "central"}
+    assert experiment.migration == Settings()
+    assert set(experiment.settings) == set(experiment.script.defaults if experiment.script else ())
+    assert experiment.topology.underlay_mtu == 1600
+    assert experiment.wiring.segments_at == "gw1"
+    assert experiment.inventory.ovsdb["hv1"].endswith("/hv1/db.sock")
+
+
+def test_every_setting_goes_to_whom_it_belongs() -> None:
+    experiment = prepared(vm="web3", mode="flood", announce="garp", pace_mbps="100", downtime_ms="5", max_rounds="3",
+                          underlay_mtu="9000")  # fmt: skip
+    assert experiment.settings["vm"] == "web3"
+    assert experiment.options["mode"] == "flood"
+    assert experiment.migration == Settings("garp", 100.0, Limits(downtime_ms=5.0, max_rounds=3))
+    assert experiment.topology.underlay_mtu == experiment.underlay.mtu == 9000
+
+
+def test_the_overlay_decides_how_the_underlay_forwards() -> None:
+    assert prepared().underlay.forwarding is Forwarding.ROUTED
+    assert prepared("vlan").underlay.forwarding is Forwarding.BRIDGED
+
+
+def test_with_an_anycast_gateway_no_single_node_is_routed_to() -> None:
+    experiment = prepared(gateway="anycast")
+    assert experiment.wiring.segments_at is None
+    assert {h for h, legs in experiment.wiring.legs.items() if legs} >= {"hv1", "hv2", "hv3", "hv4"}
+
+
+def test_a_setting_that_is_nobodys_lists_everybodys() -> None:
+    with pytest.raises(InputError) as refused:
+        prepared(mood="flood")
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "there is no setting 'mood' here"
+    for words in ("vm", "(scenario vmotion)", "announce, pace_mbps, downtime_ms, max_rounds (migration)",
+                  "mode, gateway (overlay vxlan)", "underlay_mtu (topology)"):  # fmt: skip
+        assert words in lines[1]
+    assert lines[2] == "    fix: did you mean 'mode'?"
+
+
+def test_without_a_scenario_its_settings_are_not_offered() -> None:
+    with pytest.raises(InputError) as refused:
+        prepare("rack", "vlan", settings={"qqqqqq": "1"})
+    assert str(refused.value) == (
+        "there is no setting 'qqqqqq' here\n"
+        "    allowed: announce, pace_mbps, downtime_ms, max_rounds (migration); underlay_mtu (topology)"
+    )
+
+
+@pytest.mark.parametrize("value", ["", "1279", "9001", "²", "-1600", "1600.0", "9" * 5000])
+def test_an_underlay_mtu_that_cannot_be(value: str) -> None:
+    with pytest.raises(InputError, match="underlay_mtu cannot be"):
+        prepared(underlay_mtu=value)
+
+
+@pytest.mark.parametrize(
+    ("topology", "overlay", "scenario", "text"),
+    [
+        ("dual-cd", "vxlan", "vmotion", "did you mean 'dual-dc'"),
+        ("dual-dc", "vxln", "vmotion", "did you mean 'vxlan'"),
+        ("dual-dc", "vxlan", "vmotoin", "did you mean 'vmotion'"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_likely_one(topology: str, overlay: str, scenario: str, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        prepare(topology, overlay, scenario=scenario)
+
+
+def test_a_setting_with_a_wrong_value_lists_the_right_ones() -> None:
+    with pytest.raises(
+        InputError, match=r"mode cannot be 'floood'\n    allowed: .*flood.*\n    fix: did you mean 'flood'"
+    ):
+        prepared(mode="floood")
+
+
+# -- the output folder -------------------------------------------------------------------------
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+def test_results_replace_those_of_before_and_leave_the_users_own_files(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "captures").mkdir(parents=True)
+    (out / "notes.txt").write_text("mine")
+    (out / "captures" / "old.pcapng").write_text("old")
+    (out / "result.json").write_text("old")
+    with output_folder(out, "run-1") as partial:
+        assert partial
+        (partial / "result.json").write_text("new")
+        (partial / "captures").mkdir()
+        (partial / "captures" / "wan.pcapng").write_text("new")
+        assert (out / "result.json").read_text() == "old"  # until all is written
+    assert (out / "result.json").read_text() == "new"
+    assert (out / "notes.txt").read_text() == "mine"
+    assert everything(out) == {"notes.txt", "result.json", "captures", "captures/old.pcapng", "captures/wan.pcapng"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), output_folder(tmp_path / "a" / "b" / "out", "run-1") as partial:
+        assert partial
+        (partial / "result.json").write_text("half")
+        raise error
+    assert everything(tmp_path) == set()
+
+
+def test_a_failure_leaves_an_old_result_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("old")
+    with pytest.raises(RuntimeError), output_folder(tmp_path, "run-1") as partial:
+        assert partial
+        (partial / "result.json").write_text("half")
+        raise RuntimeError
+    assert everything(tmp_path) == {"result.json"}
+    assert (tmp_path / "result.json").read_text() == "old"
+
+
+def test_folders_on_the_way_are_made_at_the_end(tmp_path: Path) -> None:
+    with output_folder(tmp_path / "a" / "b", "run-1") as partial:
+        assert partial
+        (partial / "result.json").write_text("new")
+        assert everything(tmp_path) == {f"{PARTIAL}run-1", f"{PARTIAL}run-1/result.json"}
+    assert everything(tmp_path) == {"a", "a/b", "a/b/result.json"}
+
+
+def test_a_folder_on_another_file_system_is_written_to(tmp_path: Path) -> None:
+    """As in a container that mounts its user's folder."""
+    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        (tmp_path / "out").symlink_to(elsewhere)
+        with output_folder(tmp_path / "out", "run-1") as partial:
+            assert partial
+            (partial / "result.json").write_text("new")
+        assert everything(Path(elsewhere)) == {"result.json"}
+
+
+def test_without_a_folder_nothing_is_written() -> None:
+    with output_folder(None, "run-1") as partial:
+        assert partial is None
