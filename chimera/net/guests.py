@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from chimera.model.errors import DeadlineError
 from chimera.model.topology import Endpoint, Segment
-from chimera.net import netns
+from chimera.net import kernel, netns
+from chimera.net.rtnetlink import Batch
 
 _TENANT_TABLES = 1000  # routing table of tenant n: 1000 + n
 _FREEZE_S = 2.0
@@ -23,20 +24,21 @@ def link_line(vm: Endpoint, mtu: int) -> str:
     )
 
 
-def address_lines(endpoint: Endpoint, segment: Segment) -> Iterator[str]:
-    """``ip`` commands that give an endpoint of a segment its addresses and default routes."""
-    if endpoint.hypervisor:
-        yield "link set eth0 up"
-    else:
-        yield f"link set eth0 address {endpoint.mac}"
-        yield "link set eth0 up"
-    yield f"addr add {endpoint.ip} dev eth0"
-    if segment.gateway:
-        yield f"route add default via {segment.gateway}"
-    if endpoint.ip6:
-        yield f"addr add {endpoint.ip6} dev eth0 nodad"
-        if segment.gateway6:
-            yield f"route add default via {segment.gateway6}"
+def configure(endpoint: Endpoint, segment: Segment) -> None:
+    """Give an endpoint of a segment its addresses and default routes."""
+    if not endpoint.hypervisor:  # a VM's NIC was born with its MAC, a bare-metal host's cable was not
+        netns.ip_batch(endpoint.name, [f"link set dev eth0 address {endpoint.mac}"])
+    with kernel.inside(netns.path(endpoint.name)):
+        batch = Batch()
+        batch.up("lo")
+        batch.up("eth0")
+        batch.address("eth0", endpoint.ip)
+        if endpoint.ip6:
+            batch.address("eth0", endpoint.ip6)
+        for gateway in filter(None, (segment.gateway, segment.gateway6 if endpoint.ip6 else "")):
+            batch.default_route("eth0", gateway)
+        batch.send()
+        kernel.checksum_in_software("eth0")
 
 
 def leg_lines(interface: str, segment: Segment, tenant: int) -> Iterator[str]:

@@ -224,9 +224,10 @@ class Network:
 
     def _configure(self, item: Node | Endpoint) -> None:
         if isinstance(item, Endpoint):
-            segment = self.topology.segment_of(item) if item.segment else None
-            lines = guests.address_lines(item, segment) if segment else self._address_lines(item.name)
-            netns.ip_batch(item.name, ["link set lo up", *lines])
+            if item.segment:
+                guests.configure(item, self.topology.segment_of(item))
+                return
+            netns.ip_batch(item.name, ["link set lo up", *self._address_lines(item.name)])
             with kernel.inside(netns.path(item.name)):
                 kernel.checksum_in_software("eth0")
             return
