@@ -12,15 +12,17 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chimera.model.errors import InputError, SessionError, did_you_mean
+from chimera.model.errors import InputError, MachineError, SessionError, did_you_mean
 
 ROOT = Path("/run/chimera")
 _TRIES = 50
+_LOOKED_AT_S = 0.002  # other commands hold a lock this long to see whether a session does
 PARTIAL = ".lab-partial-"  # prefix of what is being written into --out
 
 
@@ -69,11 +71,13 @@ def claim(name: str) -> RunDir:
             lock = _try_lock(path)
         except FileNotFoundError:
             continue  # another command swept the directory before it was locked
-        if lock is None:
-            raise InputError(
-                f"a lab called '{name}' is already running; 'lab down {name}' ends it, --name gives another name"
-            )
-        return RunDir(path, lock)
+        if lock is not None:
+            return RunDir(path, lock)
+        time.sleep(_LOOKED_AT_S)
+    if path.exists():
+        raise InputError(
+            f"a lab called '{name}' is already running; 'lab down {name}' ends it, --name gives another name"
+        )
     raise SessionError(f"{path}: other commands keep removing it")
 
 
@@ -154,8 +158,16 @@ def _folders() -> Iterator[Path]:
 
 
 def _try_lock(path: Path) -> int | None:
-    """The locked file, or None where a live process holds it; FileNotFoundError where it is being removed."""
-    fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """The locked file, or None where a live process holds it.
+
+    Raises:
+        FileNotFoundError: it is being removed.
+        MachineError: it belongs to root, and this process does not.
+    """
+    try:
+        fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError as error:
+        raise MachineError(f"lab {path.name} belongs to root", "run the command with sudo") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(path / "lock").st_ino == os.fstat(fd).st_ino:
