@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,28 +53,33 @@ class Server:
     def _answer(self, channel: socket.socket) -> None:
         with channel, channel.makefile("rb") as lines:
             try:
-                reply = self._carry_out(lines.readline(_REQUEST_LIMIT), channel)
+                reply = to_json({"result": self._carry_out(lines.readline(_REQUEST_LIMIT), channel)})
             except LabError as error:
-                reply = {"error": str(error), "exit": error.exit_status}
+                reply = to_json({"error": _text(error), "exit": error.exit_status})
             except Exception as error:  # a defect must not take the lab down, and must not be hidden
-                reply = {"error": f"defect: {type(error).__name__}: {error}", "exit": 70}
+                reply = to_json({"error": f"defect: {type(error).__name__}: {_text(error)}", "exit": 70})
             _send(channel, reply)
 
-    def _carry_out(self, line: bytes, channel: socket.socket) -> dict[str, Any]:
+    def _carry_out(self, line: bytes, channel: socket.socket) -> Any:
         try:
             request = json.loads(line)
-            verb, arguments = request["verb"], dict(request.get("arguments", {}))
-        except (ValueError, KeyError, TypeError) as error:
+            verb, arguments = str(request["verb"]), dict(request.get("arguments", {}))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SessionError(f"not a request: {error}") from error
         handler = self._verbs.get(verb)
         if handler is None:
             raise SessionError(f"no verb '{verb}': there are {', '.join(self._verbs)}")
-        return {"result": handler(progress=lambda text: _send(channel, {"progress": text}), **arguments)}
+        return handler(progress=lambda text: _send(channel, to_json({"progress": _text(text)})), **arguments)
 
 
-def _send(channel: socket.socket, reply: dict[str, Any]) -> None:
+def _text(said: object) -> str:
+    """As text that UTF-8 can carry: a name on the command line need not be any."""
+    return str(said).encode(errors="replace").decode()
+
+
+def _send(channel: socket.socket, reply: bytes) -> None:
     try:
-        channel.sendall(to_json(reply) + b"\n")
+        channel.sendall(reply + b"\n")
     except OSError:
         pass  # whoever asked has gone; what was asked for is done all the same
 
@@ -100,13 +105,21 @@ def ask(path: Path, verb: str, *, progress: Callable[[str], None] = lambda text:
             channel.sendall(json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n")
         except OSError as error:
             raise SessionError(f"lab {path.parent.name} does not answer: {error.strerror}") from error
-        with channel.makefile("r") as lines:
-            for line in lines:
-                answer = json.loads(line)
-                if "progress" in answer:
-                    progress(answer["progress"])
-                elif "error" in answer:
-                    raise RemoteError(answer["error"], int(answer["exit"]))
-                else:
-                    return answer["result"]
+        for answer in _answers(channel):
+            if "progress" in answer:
+                progress(answer["progress"])
+            elif "error" in answer:
+                raise RemoteError(answer["error"], int(answer["exit"]))
+            else:
+                return answer["result"]
     raise SessionError(f"lab {path.parent.name} ended before it had answered")
+
+
+def _answers(channel: socket.socket) -> Iterator[dict[str, Any]]:
+    """What the lab says, until it has said all or died on the way."""
+    try:
+        with channel.makefile("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
+    except (OSError, ValueError):
+        return
