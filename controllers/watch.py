@@ -76,6 +76,7 @@ class Watch:
         session = _Session(database)
         self._tell(Rows(switch, _identities(session, content), complete=True))
         self._selector.register(database, selectors.EVENT_READ, (switch, session))
+        self._read(switch, session)  # an update that came together with the answer rings no selector
         return True
 
     def _read(self, switch: str, session: _Session) -> None:
