@@ -1,0 +1,132 @@
+"""Links in the words of ip, tc and the delay line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from chimera.model.errors import SessionError
+from chimera.model.topology import Impairment, Link, Port
+from chimera.net import cables
+from chimera.net.cables import _netem, _settings, make
+
+A, B = Port("r1", "eth1"), Port("r2", "eth2")
+MACS = {A: "02:01:00:01:00:0a", B: "02:01:00:01:00:0b"}
+WAN = Impairment(bandwidth_mbps=1000, delay_ms=10)
+LOSSY = Impairment(delay_ms=0.5, jitter_ms=0.25, loss_percent=1.5)
+PLAIN = Link("plain", A, B)
+IMPAIRED = Link("wan", A, B, forward=WAN, backward=LOSSY)
+
+
+def words(impairment: Impairment) -> str:
+    return " ".join(_netem(impairment))
+
+
+@pytest.mark.parametrize(
+    ("impairment", "said"),
+    [
+        # 10 ms at 1 Gbit/s are 833 full frames in flight, and 1000 may wait
+        (WAN, "netem limit 1833 delay 10ms rate 1000mbit"),
+        (LOSSY, "netem limit 100000 delay 0.5ms 0.25ms loss 1.5%"),
+        (Impairment(jitter_ms=2), "netem limit 100000 delay 0ms 2ms"),
+        (Impairment(bandwidth_mbps=2.5), "netem limit 1000 rate 2.5mbit"),
+        (Impairment(), "netem limit 100000"),
+    ],
+)
+def test_an_impairment_as_tc_reads_it(impairment: Impairment, said: str) -> None:
+    assert words(impairment) == said
+
+
+@pytest.mark.parametrize(
+    ("impairment", "said", "whole"),
+    [
+        (WAN, "bandwidth_mbps=1000,delay_ms=10", "bandwidth_mbps=1000,delay_ms=10,jitter_ms=0,loss=0"),
+        (LOSSY, "delay_ms=0.5,jitter_ms=0.25,loss=1.5", "bandwidth_mbps=0,delay_ms=0.5,jitter_ms=0.25,loss=1.5"),
+        (Impairment(), "delay_ms=0", "bandwidth_mbps=0,delay_ms=0,jitter_ms=0,loss=0"),
+    ],
+)
+def test_an_impairment_as_the_delay_line_reads_it(impairment: Impairment, said: str, whole: str) -> None:
+    assert _settings(impairment) == said
+    assert _settings(impairment, whole=True) == whole
+
+
+@pytest.mark.parametrize(("netem", "how"), [(True, "netem"), (False, "delay line")])
+def test_only_an_impaired_link_gets_something_in_the_middle(netem: bool, how: str) -> None:
+    made = make([PLAIN, IMPAIRED], 1600, MACS, netem=netem)
+    assert {name: cable.how for name, cable in made.items()} == {"plain": "plain veth", "wan": how}
+
+
+def test_a_plain_link_is_one_veth_pair_between_its_nodes() -> None:
+    (line,) = make([PLAIN], 1600, MACS, netem=True)["plain"].lines()
+    assert line == (
+        "link add name eth1 netns r1 address 02:01:00:01:00:0a mtu 1600 type veth "
+        "peer name eth2 netns r2 address 02:01:00:01:00:0b mtu 1600"
+    )
+
+
+def test_an_impaired_link_is_two_pairs_with_their_inner_ends_here() -> None:
+    lines = make([PLAIN, IMPAIRED], 1600, MACS, netem=False)["wan"].lines()
+    assert lines == [
+        "link add name k2a mtu 1600 type veth peer name eth1 netns r1 address 02:01:00:01:00:0a mtu 1600",
+        "link add name k2b mtu 1600 type veth peer name eth2 netns r2 address 02:01:00:01:00:0b mtu 1600",
+    ]
+
+
+def test_for_netem_a_bridge_joins_the_inner_ends() -> None:
+    lines = make([IMPAIRED], 1600, MACS, netem=True)["wan"].lines()
+    assert lines[2:] == [
+        "link add k1 mtu 1600 type bridge", "link set dev k1a master k1", "link set dev k1b master k1",
+    ]  # fmt: skip
+
+
+def test_a_links_own_mtu_wins() -> None:
+    small = Link("small", A, B, mtu=1400)
+    assert all("mtu 1400" in line for line in make([small], 1600, MACS, netem=True)["small"].lines())
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What would have been run, a line each."""
+    found: list[str] = []
+
+    def run(name: str, argv: Sequence[str], **options: Any) -> str:
+        found.append(f"{name}: {' '.join(argv)}")
+        return ""
+
+    monkeypatch.setattr(cables.netns, "run", run)
+    monkeypatch.setattr(cables.netns, "ip_batch", lambda name, lines, **o: found.extend(f"{name}: {k}" for k in lines))
+    return found
+
+
+def test_frames_towards_b_are_impaired_where_they_leave_for_b(commands: list[str]) -> None:
+    cable = make([IMPAIRED], 1600, MACS, netem=True)["wan"]
+    cable.start()
+    assert commands[-2:] == [
+        ": tc qdisc add dev k1b root netem limit 1833 delay 10ms rate 1000mbit",
+        ": tc qdisc add dev k1a root netem limit 100000 delay 0.5ms 0.25ms loss 1.5%",
+    ]
+    commands.clear()
+    cable.impair(LOSSY, WAN)
+    assert [c.split()[3:6] for c in commands] == [["replace", "dev", "k1b"], ["replace", "dev", "k1a"]]
+        ["qdisc", "replace", "dev", "k1b"],
+        ["qdisc", "replace", "dev", "k1a"],
+    ]
+    assert (cable.link.forward, cable.link.backward) == (LOSSY, WAN)
+
+
+def test_cutting_a_plain_link_takes_both_ends_down_and_an_impaired_one_its_middle(commands: list[str]) -> None:
+    made = make([PLAIN, IMPAIRED], 1600, MACS, netem=True)
+    made["plain"].set_up(False)
+    assert commands == ["r1: ip link set dev eth1 down", "r2: ip link set dev eth2 down"]
+    commands.clear()
+    made["wan"].set_up(False)
+    made["wan"].set_up(True)
+    assert commands == [f": link set dev {i} {state}" for state in ("down", "up") for i in ("k2a", "k2b")]
+    assert (made["plain"].up, made["wan"].up) == (False, True)
+
+
+def test_a_plain_link_says_what_would_make_it_changeable() -> None:
+    with pytest.raises(SessionError, match=r"link plain was made without impairments; give it a delay"):
+        make([PLAIN], 1600, MACS, netem=True)["plain"].impair(WAN, WAN)
