@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import select
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import IO
 
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.topology import Impairment, Link, Port
@@ -97,18 +99,21 @@ class DelayLine(_Middle):
 
     how = "delay line"
     _process: subprocess.Popen[bytes]
+    _words: IO[bytes]  # what it says on stderr
 
     def start(self) -> None:
         netns.ip_batch("", [f"link set dev {inner} up" for inner in (self.inner_a, self.inner_b)])
         argv = [str(native_tool("delayline")), self.inner_a, self.inner_b]
         argv += ["--fwd", _settings(self.link.forward), "--bwd", _settings(self.link.backward)]
         argv += ["--queue-packets", str(QUEUE_PACKETS), "--seed", str(self.index)]
-        self._process = netns.start("", argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Not our stderr: whoever reads what 'lab up' prints would wait for this process to end.
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process
+        self._process = netns.start("", argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words)
         self._line("the delay line did not start")
 
     def impair(self, forward: Impairment, backward: Impairment) -> None:
-        self.link = replace(self.link, forward=forward, backward=backward)
         self._send(f"set fwd {_settings(forward, whole=True)}\nset bwd {_settings(backward, whole=True)}\n")
+        self.link = replace(self.link, forward=forward, backward=backward)
 
     def stats(self) -> dict[str, dict[str, float]]:
         """Counters per direction: frames, bytes, drops by cause, longest queue."""
@@ -117,8 +122,11 @@ class DelayLine(_Middle):
 
     def _send(self, text: str) -> None:
         assert self._process.stdin
-        self._process.stdin.write(text.encode())
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise SessionError(f"link {self.link.name}: {self._last_words()}") from error
 
     def _line(self, failure: str) -> str:
         assert self._process.stdout
@@ -126,8 +134,12 @@ class DelayLine(_Middle):
             raise DeadlineError(f"link {self.link.name}: {failure} within {_READY_S} s")
         line = self._process.stdout.readline().decode()
         if not line:
-            raise SessionError(f"link {self.link.name}: {failure}")
+            raise SessionError(f"link {self.link.name}: {failure}: {self._last_words()}")
         return line
+
+    def _last_words(self) -> str:
+        self._words.seek(0)
+        return self._words.read().decode(errors="replace").strip() or "its delay line has ended"
 
 
 class Netem(_Middle):

@@ -112,8 +112,8 @@ class RunningLab:
 def up(topology: str, *words: str) -> Iterator[RunningLab]:
     """``lab up TOPOLOGY WORDS`` under a name of its own, and down in the end whatever happens."""
     name = f"t-{os.getpid()}-{next(_numbers)}"
-    lab("up", topology, "--name", name, "--quiet", *words)
     try:
+        lab("up", topology, "--name", name, "--quiet", *words, timeout_s=60)
         yield RunningLab(name)
     finally:
         lab("down", name, check=False)
