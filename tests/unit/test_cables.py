@@ -110,9 +110,6 @@ def test_frames_towards_b_are_impaired_where_they_leave_for_b(commands: list[str
     commands.clear()
     cable.impair(LOSSY, WAN)
     assert [c.split()[3:6] for c in commands] == [["replace", "dev", "k1b"], ["replace", "dev", "k1a"]]
-        ["qdisc", "replace", "dev", "k1b"],
-        ["qdisc", "replace", "dev", "k1a"],
-    ]
     assert (cable.link.forward, cable.link.backward) == (LOSSY, WAN)
 
 

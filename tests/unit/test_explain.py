@@ -1,0 +1,73 @@
+"""What a report says of figures that are worse than they could be, and that it says nothing of others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chimera.measure.explain import notes
+from chimera.model.result import Bum, Migration, PathReport, Vantage
+
+SEEN = Vantage("web4", "remote", 40.0, 60.0, 20.0, 900, 5, 0, 0, 1.0, 1.0, 1.06)
+MOVE = Migration("web1", "hv1", "hv3", 0.0, 1.0, 40.0, 60.0, 20.0, 900, 5, 0, 0, True, vantage_points=[SEEN])
+SLOW = replace(MOVE, vantage_points=[SEEN, replace(SEEN, name="laptop", outage_ms=1240.0, network_outage_ms=1200.4)])
+STRAIGHT = PathReport("web4", "web1", "before", 20.1, 2.0, ["web4", "hv3", "r2", "r1", "hv1", "web1"])
+LONG = replace(STRAIGHT, when="after", wan_crossings=4.0, rtt_ms=40.25)
+CONTROLLER, FLOOD = {"mode": "controller"}, {"mode": "flood"}
+
+
+def test_nothing_out_of_the_ordinary_needs_no_words() -> None:
+    assert notes("vxlan", CONTROLLER, [MOVE], [STRAIGHT], Bum(0)) == []
+    assert notes("vxlan", CONTROLLER, [], [], Bum(None)) == []
+    assert notes("vlan", {}, [MOVE], [STRAIGHT], Bum(0)) == []
+
+
+def test_flooded_copies_are_counted_by_kind() -> None:
+    (note,) = notes("vlan", {}, [], [], Bum(12, broadcast=5, unknown_unicast=7))
+    assert note.startswith("12 flooded copies crossed between sites (5 broadcast, 7 unknown unicast): ")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "options", "why"),
+    [
+        ("vlan", {}, "switches that learn from traffic"),
+        ("vxlan", FLOOD, "switches that learn from traffic"),
+        ("vxlan", CONTROLLER, "that no controller answers"),
+    ],
+)
+def test_why_there_was_flooding_depends_on_who_knows(overlay: str, options: dict[str, str], why: str) -> None:
+    (note,) = notes(overlay, options, [], [], Bum(1, broadcast=1))
+    assert why in note
+
+
+def test_strays_are_explained_where_switches_learn() -> None:
+    astray = [replace(MOVE, misdelivered=3), replace(MOVE, misdelivered=4)]
+    (note,) = notes("vxlan", FLOOD, astray, [], Bum(0))
+    assert note.startswith("7 probes were delivered to ports of other VMs: ")
+    assert notes("vxlan", CONTROLLER, astray, [], Bum(0)) == []
+
+
+def test_a_trombone_is_named_with_its_way() -> None:
+    (note,) = notes("vxlan", CONTROLLER, [], [STRAIGHT, LONG], Bum(0))
+    assert note == (
+        "Trombone: after, a packet from web4 to web1 and its answer crossed between sites 4 times "
+        "(40.2 ms round trip): the way leads through hv3 → r2 → r1 → hv1."
+    )
+    (note,) = notes("vxlan", CONTROLLER, [], [replace(LONG, rtt_ms=None)], Bum(0))
+    assert note == "Trombone: after, web4 to web1 crossed between sites 4 ×."
+
+
+def test_a_path_that_was_not_counted_is_no_trombone() -> None:
+    assert notes("vxlan", CONTROLLER, [], [replace(LONG, wan_crossings=None)], Bum(0)) == []
+
+
+def test_who_waited_for_a_switch_to_learn_is_named() -> None:
+    (note,) = notes("vlan", {}, [SLOW], [], Bum(0))
+    assert note.startswith("laptop waited 1200 ms longer than the VM was stunned when web1 moved to hv3: ")
+    assert notes("vxlan", CONTROLLER, [SLOW], [], Bum(0)) == []  # nobody learned there: that would not be why
+
+
+def test_a_long_stun_is_not_the_networks() -> None:
+    stunned = replace(SEEN, stun_ms=2000.0, outage_ms=2050.0, network_outage_ms=50.0)
+    assert notes("vlan", {}, [replace(MOVE, vantage_points=[stunned])], [], Bum(0)) == []
