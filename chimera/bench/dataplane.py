@@ -74,7 +74,7 @@ def _overlay(name: str, settings: dict[str, str], seconds: int) -> dict[str, flo
 
 def _measure(a: str, b: str, address: str, seconds: int) -> dict[str, float]:
     """Figures of the path from namespace ``a`` to ``b``, in the sandbox this process is the first of."""
-    netns.run(a, ["ping", "-c", "3", "-i", "0.3", "-w", "10", address])  # neighbours are resolved, switches have learned
+    netns.run(a, ["ping", "-c", "3", "-i", "0.3", "-w", "10", address])  # switches have learned
     trips = _latency(a, b, address)
     return {
         "rtt_median_ms": round(statistics.median(trips), 4),

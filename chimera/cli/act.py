@@ -12,9 +12,7 @@ from chimera.cli.status import ask, lab_option
 @click.argument("vm")
 @click.argument("hypervisor")
 @lab_option
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="How: announce=, pace_mbps=, …"
-)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="How: announce=, pace_mbps=, …")
 def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str, ...]) -> None:
     """Move VM to HYPERVISOR while it runs.
 

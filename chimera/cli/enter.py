@@ -57,8 +57,7 @@ def cli(lab_name: str | None) -> None:
     def talk() -> None:
         from pathlib import Path
 
-        from chimera.net.mn import run_cli
-        from chimera.net.network import mininet_view
+        from chimera.net.mn import mininet_view, run_cli
 
         inventory = from_json(Path("/run/lab/inventory.json").read_bytes(), Inventory)
         run_cli(mininet_view(inventory.topology, inventory.underlay, location, set_link))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pty
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mininet.cli import CLI
@@ -20,6 +20,8 @@ from mininet.node import Node
 from mininet.util import getincrementaldecoder
 
 from chimera.model.errors import InputError, LabError
+from chimera.model.topology import Kind, Port, Topology
+from chimera.model.underlay import Underlay
 from chimera.net import netns
 
 
@@ -147,6 +149,26 @@ class LabNet(Mininet):
                 self._set_link(name, status == "up")
         except LabError as problem:
             error(f"{problem}\n")
+
+
+def mininet_view(
+    topology: Topology, underlay: Underlay, location: Mapping[str, str], set_link: Callable[[str, bool], None]
+) -> LabNet:
+    """Mininet objects that describe a lab which is running, from within its sandbox."""
+    net = LabNet(set_link)
+    addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
+    for item in topology.by_name.values():
+        net.adopt(item.name, item.kind, forwards=item.kind in (Kind.SWITCH, Kind.ROUTER))
+    interfaces: dict[Port, LabIntf] = {}
+    for link in topology.links:
+        for port in link.ends():
+            address = addresses.get((port.node, port.interface), "")
+            interfaces[port] = LabIntf(port.interface, net[port.node], ip=address)
+        net.links.append(LabLink(link.name, interfaces[link.a], interfaces[link.b]))
+    for vm in topology.vms:
+        inside = LabIntf("eth0", net[vm.name], vm.mac, vm.ip)
+        net.links.append(LabLink(vm.name, inside, LabIntf(vm.name, net[location[vm.name]])))
+    return net
 
 
 def run_cli(net: LabNet) -> None:

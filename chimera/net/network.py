@@ -14,11 +14,12 @@ from functools import cached_property
 
 from chimera.model.errors import InputError, SessionError, did_you_mean
 from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
-from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Segment, Topology
+from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Underlay
 from chimera.net import cables, guests, kernel, netns, plan, sysctl
+from chimera.net.layer2 import Layer2
 from chimera.net.machine import has_netem
-from chimera.net.mn import LabIntf, LabLink, LabNet
+from chimera.net.mn import LabNet, mininet_view
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
 from chimera.wire import ovsdb
@@ -60,9 +61,9 @@ class Network:
     def __post_init__(self) -> None:
         topology = self.topology
         self.location = {vm.name: vm.hypervisor for vm in topology.vms}
-        self._bridged = plan.bridged_links(topology, self.underlay.forwarding)
+        self._layer2 = Layer2(topology, plan.bridged_links(topology, self.underlay.forwarding))
         self._macs = plan.link_macs(topology)
-        self.switches = {node.name: OpenVSwitch(node.name) for node in self._switching()}
+        self.switches = {node.name: OpenVSwitch(node.name) for node in (*topology.vteps, *self._layer2.switches())}
         self.cables: dict[str, cables.Cable] = {}
 
     # -- up --------------------------------------------------------------------------------------
@@ -128,17 +129,10 @@ class Network:
 
     # -- switches --------------------------------------------------------------------------------
 
-    def _switching(self) -> Iterator[Node]:
-        """Nodes that run Open vSwitch: every VTEP, and physical switches where the underlay is bridged."""
-        yield from self.topology.vteps
-        for node in self.topology.of_kind(Kind.SWITCH, Kind.ROUTER):
-            if any(link.name in self._bridged for link in self.topology.links_of(node.name)):
-                yield node
-
     def _start_switch(self, name: str) -> None:
         node = self.topology.node(name)
         is_vtep = node.kind in (Kind.HYPERVISOR, Kind.GATEWAY)
-        operations = self._vtep_bridges(node) if is_vtep else self._physical_bridge(node)
+        operations = self._vtep_bridges(node) if is_vtep else self._layer2.bridge(node)
         self.switches[name].start(operations)
 
     def _vtep_bridges(self, node: Node) -> list[ovsdb.Operation]:
@@ -157,68 +151,15 @@ class Network:
             ),
         ]  # fmt: skip
 
-    def _physical_bridge(self, node: Node) -> list[ovsdb.Operation]:
-        """A learning switch; with a spanning tree where the stretched layer 2 has a loop."""
-        ports = []
-        for link in self.topology.links_of(node.name):
-            if link.name in self._bridged:
-                port, peer = link.ends() if link.a.node == node.name else link.ends()[::-1]
-                ports.append(PortSpec(port.interface, PHYSICAL, tag=self._access_vlan(peer)))
-        operations = ovsdb.add_bridge(PHYSICAL, ports=ports, hwaddr=plan.switch_mac(self.topology, node.name))
-        if self._has_loop:
-            operations.append(ovsdb.update("Bridge", ovsdb.by_name(PHYSICAL), {"rstp_enable": True}))
-            edge = {"other_config": ovsdb.omap({"rstp-port-admin-edge": "true"})}
-            between = {port for link in self._switch_links for port in link.ends()}
-            hosts = (spec.name for spec in ports if Port(node.name, spec.name) not in between)
-            operations += [ovsdb.update("Port", ovsdb.by_name(name), edge) for name in hosts]
-        return operations
-
-    def _access_vlan(self, peer: Port) -> int:
-        item = self.topology.by_name[peer.node]
-        if isinstance(item, Endpoint) and item.segment:
-            return self.topology.segment_of(item).vlan
-        return 0
-
     def _ends_at(self, name: str) -> Iterator[Port]:
         for link in self.topology.links_of(name):
             yield link.a if link.a.node == name else link.b
 
-    @cached_property
-    def _switch_links(self) -> list[Link]:
-        kinds = (Kind.SWITCH, Kind.ROUTER)
-        by_name = self.topology.by_name
-        return [
-            link for link in self.topology.links
-            if link.name in self._bridged and all(by_name[p.node].kind in kinds for p in link.ends())
-        ]  # fmt: skip
-
-    @cached_property
-    def _has_loop(self) -> bool:
-        """True where the switches of the stretched layer 2 are joined by more links than a tree has."""
-        parent: dict[str, str] = {}
-
-        def root(name: str) -> str:
-            while parent.get(name, name) != name:
-                name = parent[name]
-            return name
-
-        for link in self._switch_links:
-            a, b = root(link.a.node), root(link.b.node)
-            if a == b:
-                return True
-            parent[a] = b
-        return False
-
     def _wait_spanning_tree(self) -> None:
-        if not self._has_loop:
-            return
-        self.progress("waiting for the spanning tree")
-        ports = defaultdict(list)
-        for link in self._switch_links:
-            for port in link.ends():
-                ports[port.node].append(port.interface)
-        for name, interfaces in ports.items():
-            self.switches[name].wait_ports_forward(interfaces)
+        if self._layer2.has_loop:
+            self.progress("waiting for the spanning tree")
+            for name, interfaces in self._layer2.ports_between_switches().items():
+                self.switches[name].wait_ports_forward(interfaces)
 
     # -- addresses -------------------------------------------------------------------------------
 
@@ -399,26 +340,6 @@ class Network:
     def mininet(self) -> LabNet:
         """The network as Mininet objects, for its CLI and programs written for it."""
         return mininet_view(self.topology, self.underlay, self.location, self.set_link)
-
-
-def mininet_view(
-    topology: Topology, underlay: Underlay, location: Mapping[str, str], set_link: Callable[[str, bool], None]
-) -> LabNet:
-    """Mininet objects that describe a lab which is running, from within its sandbox."""
-    net = LabNet(set_link)
-    addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
-    for item in topology.by_name.values():
-        net.adopt(item.name, item.kind, forwards=item.kind in (Kind.SWITCH, Kind.ROUTER))
-    interfaces: dict[Port, LabIntf] = {}
-    for link in topology.links:
-        for port in link.ends():
-            address = addresses.get((port.node, port.interface), "")
-            interfaces[port] = LabIntf(port.interface, net[port.node], ip=address)
-        net.links.append(LabLink(link.name, interfaces[link.a], interfaces[link.b]))
-    for vm in topology.vms:
-        inside = LabIntf("eth0", net[vm.name], vm.mac, vm.ip)
-        net.links.append(LabLink(vm.name, inside, LabIntf(vm.name, net[location[vm.name]])))
-    return net
 
 
 def check(topology: Topology, forwarding: Forwarding, overlay: str) -> None:

@@ -23,6 +23,7 @@ ROUTER = {
     "ipv4/fib_multipath_hash_policy": "1",
 }
 
+
 def leg(interface: str) -> dict[str, str]:
     """Settings of a gateway leg.
 

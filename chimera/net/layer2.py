@@ -1,0 +1,88 @@
+"""The stretched layer 2 of a bridged underlay: learning switches, with a spanning tree where there is a loop."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from chimera.model.ports import PHYSICAL, PortSpec
+from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Topology
+from chimera.net import plan
+from chimera.wire import ovsdb
+
+_FORWARDING = (Kind.SWITCH, Kind.ROUTER)
+
+
+@dataclass(frozen=True)
+class Layer2:
+    """The links of a topology that are bridged, and the switches between them."""
+
+    topology: Topology
+    bridged: Collection[str]  # names of links
+
+    def switches(self) -> Iterator[Node]:
+        """Physical switches and routers that bridge."""
+        for node in self.topology.of_kind(*_FORWARDING):
+            if any(link.name in self.bridged for link in self.topology.links_of(node.name)):
+                yield node
+
+    def bridge(self, node: Node) -> list[ovsdb.Operation]:
+        """What makes a physical switch: its bridge with its ports, in one transaction."""
+        ports = []
+        for link in self.topology.links_of(node.name):
+            if link.name in self.bridged:
+                port, peer = link.ends() if link.a.node == node.name else link.ends()[::-1]
+                ports.append(PortSpec(port.interface, PHYSICAL, tag=self._access_vlan(peer)))
+        operations = ovsdb.add_bridge(PHYSICAL, ports=ports, hwaddr=plan.switch_mac(self.topology, node.name))
+        return operations + (self._spanning_tree(node.name, ports) if self.has_loop else [])
+
+    def _spanning_tree(self, name: str, ports: list[PortSpec]) -> list[ovsdb.Operation]:
+        """RSTP on the bridge; ports towards hosts forward at once (edge ports, IEEE 802.1D-2004 section 17.19.17)."""
+        operations = [ovsdb.update("Bridge", ovsdb.by_name(PHYSICAL), {"rstp_enable": True})]
+        edge = {"other_config": ovsdb.omap({"rstp-port-admin-edge": "true"})}
+        inner = self.ports_between_switches()[name]
+        return operations + [
+            ovsdb.update("Port", ovsdb.by_name(spec.name), edge) for spec in ports if spec.name not in inner
+        ]
+
+    def _access_vlan(self, peer: Port) -> int:
+        item = self.topology.by_name[peer.node]
+        if isinstance(item, Endpoint) and item.segment:
+            return self.topology.segment_of(item).vlan
+        return 0
+
+    @cached_property
+    def _between_switches(self) -> list[Link]:
+        by_name = self.topology.by_name
+        return [
+            link
+            for link in self.topology.links
+            if link.name in self.bridged and all(by_name[p.node].kind in _FORWARDING for p in link.ends())
+        ]
+
+    def ports_between_switches(self) -> dict[str, list[str]]:
+        """Interfaces of each switch that lead to another one."""
+        ports: dict[str, list[str]] = defaultdict(list)
+        for link in self._between_switches:
+            for port in link.ends():
+                ports[port.node].append(port.interface)
+        return ports
+
+    @cached_property
+    def has_loop(self) -> bool:
+        """True where the switches are joined by more links than a tree has."""
+        parent: dict[str, str] = {}
+
+        def root(name: str) -> str:
+            while parent.get(name, name) != name:
+                name = parent[name]
+            return name
+
+        for link in self._between_switches:
+            a, b = root(link.a.node), root(link.b.node)
+            if a == b:
+                return True
+            parent[a] = b
+        return False
