@@ -11,10 +11,31 @@ import click
 
 from chimera.model.errors import InputError, MachineError
 
+
+def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Names of ``lab list KIND`` that begin as what was typed, for the shell's completion."""
+
+    def names(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        from chimera.cli.files import LISTS
+
+        return [name for name, _ in LISTS[kind]() if name.startswith(typed)]
+
+    return names
+
+
+complete_topology, complete_overlay, complete_scenario = map(_complete, ("topologies", "overlays", "scenarios"))
+
 topology_option = click.option(
-    "--topology", "-t", default=None, metavar="T", help="Name or path of a topology (default: dual-dc)."
+    "--topology",
+    "-t",
+    default=None,
+    metavar="T",
+    shell_complete=complete_topology,
+    help="Name or path of a topology (default: dual-dc).",
 )
-overlay_option = click.option("--overlay", "-o", default=None, metavar="O", help="The overlay (default: vxlan).")
+overlay_option = click.option(
+    "--overlay", "-o", default=None, metavar="O", shell_complete=complete_overlay, help="The overlay (default: vxlan)."
+)
 set_option = click.option(
     "--set",
     "settings",

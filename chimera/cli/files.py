@@ -60,7 +60,7 @@ def list_(what: str | None, as_json: bool) -> None:
     \b
     Example:  lab list overlays
     """
-    chosen = {kind: _LISTS[kind]() for kind in ([what] if what else _LISTS)}
+    chosen = {kind: LISTS[kind]() for kind in ([what] if what else LISTS)}
     if as_json:
         click.echo(json.dumps(chosen, indent=2))
         return
@@ -99,4 +99,4 @@ def _labs() -> list[tuple[str, str]]:
     return [(lab.name, lab.title) for lab in labs()]
 
 
-_LISTS = {"topologies": _topologies, "overlays": _overlays, "scenarios": _scenarios, "labs": _labs}
+LISTS = {"topologies": _topologies, "overlays": _overlays, "scenarios": _scenarios, "labs": _labs}

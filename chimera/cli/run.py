@@ -12,7 +12,7 @@ from chimera.model.errors import InputError
 
 
 @click.command(short_help="Run a scenario and report what the VM's users noticed.")
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=common.complete_scenario)
 @common.topology_option
 @common.overlay_option
 @common.set_option

@@ -11,7 +11,7 @@ from chimera.cli import common
 
 
 @click.command(short_help="Start a lab that stays up.")
-@click.argument("topology", default=common.DEFAULT_TOPOLOGY)
+@click.argument("topology", default=common.DEFAULT_TOPOLOGY, shell_complete=common.complete_topology)
 @common.overlay_option
 @common.set_option
 @click.option("--name", help="What to call the lab (default: the topology's name).")
