@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import signal
 import sys
 from types import FrameType
@@ -36,6 +38,20 @@ COMMANDS = {
     "bench": ("chimera.cli.bench:bench", "Measure the lab itself: startup, dataplane, vmotion."),
     "completion": ("chimera.cli.completion:completion", "Print a completion script for your shell."),
     "test": ("chimera.cli.test:test", "Run the lab's own tests."),
+}
+
+
+# what a path on the command line may lead to, or a full disk: nothing that a traceback would explain
+FILE_ERRORS = {
+    errno.EACCES: 2,
+    errno.EEXIST: 2,
+    errno.EISDIR: 2,
+    errno.ELOOP: 2,
+    errno.ENAMETOOLONG: 2,
+    errno.ENOTDIR: 2,
+    errno.EROFS: 2,
+    errno.EDQUOT: 3,
+    errno.ENOSPC: 3,
 }
 
 
@@ -93,6 +109,9 @@ def main() -> None:
     """Entry point: run the command; every expected error becomes a text and an exit status."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a file's name, or an arrow, that the terminal cannot show
     try:
         status = lab(standalone_mode=False, prog_name="lab")
         sys.stdout.flush()
@@ -108,6 +127,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has enough
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in FILE_ERRORS:
+            raise
+        click.echo(f"lab: {': '.join(str(t) for t in (error.filename, error.strerror) if t)}", err=True)
+        sys.exit(FILE_ERRORS[error.errno])
     except (Interrupted, click.exceptions.Abort, KeyboardInterrupt):
         click.echo("lab: interrupted; nothing is left running", err=True)
         sys.exit(130)

@@ -73,5 +73,7 @@ def _check_out(out: Path | None) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: this is a file\n    allowed: a folder, which may be new")
     nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--out {out}: {nearest} is a file, there can be no folder in it")
     if not os.access(nearest, os.W_OK):
         raise InputError(f"--out {out}: {nearest} cannot be written to")

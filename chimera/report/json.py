@@ -17,7 +17,14 @@ _NUMBERS = re.compile(r"\[\n([-+.eE\dnul,\s]*)\]")
 
 
 def write_text(text: str, path: Path) -> None:
-    """``text`` to ``path`` as UTF-8; who reads meanwhile sees the old file or the new one, never half of it."""
+    """``text`` to ``path`` as UTF-8; who reads meanwhile sees the old file or the new one, never half of it.
+
+    A link is followed, and what is there but no file (``/dev/stdout``) is written to and not replaced.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8", errors="replace")
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
