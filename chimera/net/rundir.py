@@ -66,11 +66,11 @@ def claim(name: str) -> RunDir:
     sweep()
     path = ROOT / name
     for _ in range(_TRIES):
-        path.mkdir(parents=True, exist_ok=True)
         try:
+            path.mkdir(parents=True, exist_ok=True)
             lock = _try_lock(path)
-        except FileNotFoundError:
-            continue  # another command swept the directory before it was locked
+        except (FileNotFoundError, FileExistsError):
+            continue  # another command swept the directory, or the one above, before it was locked
         if lock is not None:
             return RunDir(path, lock)
         time.sleep(_LOOKED_AT_S)
@@ -153,8 +153,11 @@ def sweep() -> list[str]:
 
 
 def _folders() -> Iterator[Path]:
-    if ROOT.is_dir():
-        yield from (p for p in sorted(ROOT.iterdir()) if p.is_dir())
+    try:
+        found = sorted(ROOT.iterdir())
+    except FileNotFoundError:
+        return
+    yield from (p for p in found if p.is_dir())
 
 
 def _try_lock(path: Path) -> int | None:

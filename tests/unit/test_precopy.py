@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,4 +71,4 @@ def test_the_limit_of_rounds_counts_the_one_that_just_ended() -> None:
 def test_it_always_ends_and_rounds_always_shrink(memory: int, dirty: float, speed: float, most: int) -> None:
     sent, _ = rounds(Guest(memory, dirty), speed, Limits(max_rounds=most))
     assert len(sent) <= most
-    assert all(b < a for a, b in zip(sent, sent[1:], strict=False))
+    assert all(b < a for a, b in pairwise(sent))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -157,6 +159,27 @@ def test_somebody_who_may_not_look_is_told_so(alive: rundir.RunDir) -> None:
     assert here.poll(DEADLINE_S)
     assert here.recv() == (MachineError, "lab alive belongs to root\n  mend it with: run the command with sudo")
     process.join(DEADLINE_S)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_lock_on_a_folder_that_was_just_swept_is_no_lock(
+    root: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Between opening the file and locking it, another command removed it, and a third one may have made a new one."""
+    lock = fcntl.flock
+
+    def swept(fd: int, operation: int) -> None:
+        monkeypatch.setattr(rundir.fcntl, "flock", lock)
+        shutil.rmtree(root / "one")
+        if again:
+            (root / "one").mkdir()
+            (root / "one" / "lock").touch()
+        lock(fd, operation)
+
+    monkeypatch.setattr(rundir.fcntl, "flock", swept)
+    run = rundir.claim("one")
+    assert os.fstat(run.lock).st_ino == (root / "one" / "lock").stat().st_ino
+    run.remove()
 
 
 # -- several at once ---------------------------------------------------------------------------
