@@ -17,6 +17,7 @@ from chimera.model.topology import Kind
 from chimera.model.underlay import Forwarding
 from chimera.wire.probe import find_probe
 
+_UNDER_WAY_S = 0.2  # what is under way to a VM's old place when it arrives at the new one was misdirected, not flooded
 _BEFORE_S = 0.05  # a migration's window opens this long before its stun
 
 
@@ -174,7 +175,7 @@ class _Whereabouts:
         at = {self._start[mac]}
         for move in self._moves[mac]:
             if t >= move.started:
-                at = {move.source, move.destination} if t < move.ended else {at_end(move)}
+                at = {move.source, move.destination} if t < move.ended + _UNDER_WAY_S else {at_end(move)}
         return at
 
     def vteps(self, mac: str, t: float) -> Collection[str]:
