@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from chimera.model.result import Bum, Migration, PathReport
 
+_LONG_MS = 100  # a pause that people notice
 _TROMBONE = 2  # one crossing each way is what distance alone costs
 
 
@@ -59,7 +60,7 @@ def _trombone(paths: list[PathReport]) -> Iterator[str]:
 
 def _worst(migrations: list[Migration], learns: bool) -> Iterator[str]:
     for migration in migrations:
-        late = [v for v in migration.vantage_points if v.network_outage_ms > v.stun_ms + 100]
+        late = [v for v in migration.vantage_points if v.network_outage_ms > _LONG_MS]
         for vantage in late if learns else ():
             yield (
                 f"{vantage.name} waited {vantage.network_outage_ms:.0f} ms longer than the VM was stunned when "
