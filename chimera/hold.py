@@ -101,7 +101,7 @@ class Verbs:
             "mtu": {"underlay": experiment.underlay.mtu, "vm": experiment.topology.vm_mtu},
             "vtep": experiment.underlay.vtep,
             "location": network.location,
-            "state": state.states(network),
+            "state": state.states(network, node),
             "nodes": experiment.topology.nodes,
             "endpoints": experiment.topology.endpoints,
             "segments": experiment.topology.segments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from chimera.model.errors import SessionError
 from chimera.model.ports import INTEGRATION, PHYSICAL
 from chimera.model.result import NodeState
 from chimera.net import netns
@@ -13,18 +14,24 @@ _TO_A_TUNNEL = re.compile(r"tun_dst|NXM_NX_TUN_IPV4_DST|->tun_id.*output:60001")
 _UNICAST = re.compile(r"dl_dst=[0-9a-f][02468ace]:")
 
 
-def states(network: Network) -> dict[str, NodeState]:
-    """What every switch, router, hypervisor and gateway that is on holds.
+def states(network: Network, of: str = "") -> dict[str, NodeState]:
+    """What every switch, router, hypervisor and gateway holds, or only the one called ``of``.
 
-    ``flows`` are OpenFlow entries of ``br-int``, ``mappings`` those of them that send one MAC to one tunnel
+    Left out is what is off, and whose Open vSwitch has ended and cannot be asked. ``flows`` are OpenFlow entries of ``br-int``, ``mappings`` those of them that send one MAC to one tunnel
     endpoint, ``macs`` entries of learning bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses.
     """
-    return {
-        node.name: _state(network, node.name) for node in network.topology.nodes if node.name not in network.stopped
-    }
+    names = [node.name for node in network.topology.nodes if node.name not in network.stopped and of in ("", node.name)]
+    return {name: held for name in names if (held := _state(network, name))}
 
 
-def _state(network: Network, name: str) -> NodeState:
+def _state(network: Network, name: str) -> NodeState | None:
+    try:
+        return _count(network, name)
+    except SessionError:
+        return None
+
+
+def _count(network: Network, name: str) -> NodeState:
     routes = len(netns.run("", ["ip", "-n", name, "-4", "route"]).splitlines())
     switch = network.switches.get(name)
     if switch is None:

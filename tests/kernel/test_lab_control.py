@@ -1,0 +1,172 @@
+"""Migrations, and what goes on when the controller, a hypervisor or a daemon ends, in labs that are up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from lab_support import lab, needs_lab
+from running_lab import Ping, RunningLab, up
+
+pytestmark = needs_lab
+
+
+@pytest.fixture(scope="module")
+def rack() -> Iterator[RunningLab]:
+    with up("rack") as running:
+        yield running
+
+
+def _pid(running: RunningLab, *pattern: str) -> str:
+    """The newest process of the sandbox whose command line matches."""
+    return running.exec("hv1", "pgrep", "-n", *pattern).strip()
+
+
+def _elsewhere(running: RunningLab, vm: str) -> str:
+    return "hv2" if running.whereabouts(vm) == "hv1" else "hv1"
+
+
+# -- migrations ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("announce", ["rarp", "garp", "none"])
+def test_a_vm_moves_and_answers_in_one_place(rack: RunningLab, announce: str) -> None:
+    source, destination = rack.whereabouts("vm1"), _elsewhere(rack, "vm1")
+    marker = rack.start("vm1", "sleep", "60")
+    try:
+        done = rack("migrate", "vm1", destination, "--set", f"announce={announce}")
+        assert f"vm1: {source} → {destination}" in done.stdout
+        assert rack.whereabouts("vm1") == destination
+        assert marker.poll() is None, "its processes did not live on"
+    finally:
+        marker.terminate()
+        marker.communicate(timeout=10)
+    assert "vm1" not in rack.exec(source, "ls", "/sys/class/net").split()
+    assert rack.ping("vm2", "vm1").lost == 0
+    replies = rack.exec("vm2", "ping", "-n", "-c", "5", "-i", "0.1", rack.address("vm1"))
+    assert "DUP!" not in replies
+
+
+@pytest.mark.parametrize(
+    ("announce", "seen"), [("rarp", "ethertype Reverse ARP"), ("garp", "ethertype ARP"), ("none", "")]
+)
+def test_the_announcement_is_the_one_that_was_asked_for(rack: RunningLab, announce: str, seen: str) -> None:
+    destination = _elsewhere(rack, "vm1")
+    mac = next(e["mac"] for e in rack.inspect()["endpoints"] if e["name"] == "vm1")
+    with rack.listening("vm1", "eth0", "-Q", "out", "ether", "dst", "ff:ff:ff:ff:ff:ff") as sent:
+        rack("migrate", "vm1", destination, "--set", f"announce={announce}")
+        time.sleep(0.5)  # it is repeated after 50 and after 200 ms
+    own = [line for line in sent if f"{mac} > Broadcast" in line or f"{mac} > ff:ff:ff:ff:ff:ff" in line]
+    assert len([line for line in own if seen and seen in line]) == (3 if seen else 0), sent
+    assert all(seen in line for line in own) if seen else own == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("vm9", "hv2"), ["no VM 'vm9'", "vm1, vm2, vm3, vm4"]),
+        (("vm2", "hv9"), ["no hypervisor 'hv9'", "hv1, hv2"]),
+        (("vm2", "hv1"), ["vm2 is at hv1 already"]),
+        (("vm2", "hv2", "--set", "announce=rar"), ["rarp, garp, none", "did you mean 'rarp'?"]),
+        (("vm2", "hv2", "--set", "pace=3"), ["no setting 'pace'", "pace_mbps"]),
+    ],
+)
+def test_a_migration_that_cannot_be_asked_for(rack: RunningLab, words: tuple[str, ...], says: list[str]) -> None:
+    done = rack("migrate", *words, check=False)
+    assert done.returncode == 2
+    assert all(text in done.stderr for text in says), done.stderr
+    assert rack.whereabouts("vm2") == "hv1"
+
+
+# -- the controller --------------------------------------------------------------------------------
+
+
+def test_nothing_is_lost_while_the_controller_dies_and_returns(rack: RunningLab) -> None:
+    rack.ping("vm2", "vm4")
+    address = rack.address("vm4")
+    echoes = rack.start("vm2", "ping", "-n", "-q", "-i", "0.01", "-c", "500", "-W", "1", address)
+    rack("stop", "controller")
+    rack("start", "controller")
+    output, _ = echoes.communicate(timeout=30)
+    found = Ping.read(output)
+    assert found.sent == 500 and found.lost == 0
+
+
+def test_known_traffic_goes_on_without_a_controller_and_migrations_when_it_is_back(rack: RunningLab) -> None:
+    assert rack.ping("vm2", "vm3").lost == 0
+    rack("stop", "controller")
+    try:
+        assert rack.state()["controller"] == "stopped"
+        assert rack.ping("vm2", "vm3", 5).lost == 0
+        again = rack("stop", "controller", check=False)
+        assert again.returncode == 1 and "not running" in again.stderr
+    finally:
+        rack("start", "controller")
+    assert rack("start", "controller", check=False).returncode == 1
+    rack("migrate", "vm1", _elsewhere(rack, "vm1"))
+    assert rack.ping("vm2", "vm1", 5).lost == 0
+
+
+def test_a_controller_killed_behind_the_labs_back_is_seen_and_can_return(rack: RunningLab) -> None:
+    rack.exec("hv1", "kill", "-9", _pid(rack, "-f", "[-]m controllers"))
+    assert rack.ping("vm2", "vm3").lost == 0
+    assert rack.state()["controller"] == "stopped"
+    rack("start", "controller")
+    rack("migrate", "vm1", _elsewhere(rack, "vm1"))
+    assert rack.ping("vm2", "vm1", 5).lost == 0
+
+
+# -- hypervisors -----------------------------------------------------------------------------------
+
+
+def test_a_hypervisor_that_is_powered_off_and_on(rack: RunningLab) -> None:
+    vms = {vm: rack.whereabouts(vm) for vm in ("vm1", "vm2", "vm3", "vm4")}
+    on_hv1 = [vm for vm, at in vms.items() if at == "hv1"]
+    on_hv2 = [vm for vm, at in vms.items() if at == "hv2"]
+    rack("stop", "hv2")
+    try:
+        assert rack.ping(on_hv1[0], on_hv2[0]).received == 0
+        assert rack.state()["stopped"] == ["hv2"]
+        refused = rack("migrate", on_hv1[0], "hv2", check=False)
+        assert refused.returncode == 1 and rack.whereabouts(on_hv1[0]) == "hv1"
+        assert rack("stop", "hv2", check=False).returncode == 1
+    finally:
+        rack("start", "hv2")
+    assert rack.ping(on_hv1[0], on_hv2[0], 20).received > 0
+    assert rack.ping(on_hv1[0], on_hv2[0], 5).lost == 0
+    rack("migrate", on_hv1[0], "hv2")
+    assert rack.ping(on_hv1[0], on_hv2[0], 5).lost == 0
+
+
+def test_what_cannot_be_stopped(rack: RunningLab) -> None:
+    for node in ("tor", "vm1", "nobody"):
+        done = rack("stop", node, check=False)
+        assert done.returncode in (1, 2) and node in done.stderr, done.stderr
+
+
+# -- daemons killed behind the lab's back ----------------------------------------------------------
+
+
+def test_no_command_hangs_when_daemons_are_killed() -> None:
+    with up("dual-dc") as running:
+        running.exec("hv1", "kill", "-9", _pid(running, "-f", "[d]elayline-"))  # the newest: the last link's
+        for pid_file in ("ovs-vswitchd.pid", "ovsdb-server.pid"):
+            running.exec("hv2", "sh", "-c", f"kill -9 $(cat /run/ovs/hv2/{pid_file})")
+        answers = {
+            "inspect": running("inspect"),
+            "inspect hv2": running("inspect", "hv2"),
+            "status": lab("status", check=False),
+            "trace": running("trace", "web1", "web3", check=False),
+            "set": running("link", "r2--r3", "set", "--delay", "7", check=False),
+            "migrate": running("migrate", "web1", "hv2", check=False),
+            "capture": running("capture", "wan", "--seconds", "0.1", "--out", "/dev/null", check=False),
+            "stop": running("stop", "hv2", check=False),
+        }
+        for verb, answer in answers.items():
+            text = answer.stdout + answer.stderr
+            assert "defect" not in text and "Traceback" not in text, f"{verb}: {text}"
+        assert running.whereabouts("web1") == "hv1"
+        assert running.ping("web1", "web4").lost == 0
+        running("start", "hv2")
+        assert running.ping("web1", "web3", 20).received > 0
