@@ -104,6 +104,8 @@ def prepare_topology(
     given = dict(settings or {})
     topology = _set_topology(topology, given)
     for_script = script.take_settings(given) if script else {}
+    if script:
+        script.check_settings(for_script, topology)
     migration = migration_settings(given)
     _refuse_unknown(given, overlay, script)
     options = check_options(overlay, given)

@@ -9,7 +9,7 @@ from chimera.scenario import Expect, Lab, Result
 
 SETTINGS = {
     "hypervisor": "",  # which one to empty; empty: the mobile VM's
-    "at_once": "2",  # how many VMs move at the same time
+    "at_once": 2,  # how many VMs move at the same time
 }
 
 

@@ -2,7 +2,7 @@
 
 from chimera.scenario import Expect, Lab, Result
 
-SETTINGS = {"vm": "", "after_s": "0.5"}  # which VM; when the WAN fails, in seconds after the migration began
+SETTINGS = {"vm": "", "after_s": 0.5}  # which VM; when the WAN fails, in seconds after the migration began
 
 
 def run(lab: Lab) -> None:

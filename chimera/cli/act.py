@@ -32,8 +32,8 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
 @click.argument("name")
 @click.argument("action", type=click.Choice(["show", "cut", "restore", "set"]), default="show")
 @lab_option
-@click.option("--delay", type=float, metavar="MS", help="One-way delay.")
-@click.option("--jitter", type=float, metavar="MS", help="Jitter, plus or minus.")
+@click.option("--delay", type=click.FloatRange(0), metavar="MS", help="One-way delay.")
+@click.option("--jitter", type=click.FloatRange(0), metavar="MS", help="Jitter, plus or minus.")
 @click.option("--loss", type=click.FloatRange(0, 100), metavar="PERCENT", help="Random loss.")
 @click.option("--bandwidth", type=click.FloatRange(0), metavar="MBPS", help="Bandwidth, 0 for unlimited.")
 @click.option("--direction", type=click.Choice(["both", "forward", "backward"]), default="both", show_default=True)

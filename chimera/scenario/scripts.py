@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -13,6 +14,7 @@ from types import ModuleType
 from chimera import share
 from chimera.model.errors import InputError, did_you_mean
 from chimera.model.result import Result
+from chimera.model.topology import Topology
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import ANNOUNCEMENTS, Settings
 from chimera.scenario.precopy import Limits
@@ -24,7 +26,8 @@ MIGRATION_SETTINGS = ("announce", "pace_mbps", "downtime_ms", "max_rounds")
 class Script:
     """A scenario: a Python file with ``run(lab)``, and if it likes ``check(result, expect)`` and ``SETTINGS``.
 
-    ``SETTINGS`` maps what ``--set`` may change to its default.
+    ``SETTINGS`` maps what ``--set`` may change to its default. Where that is a number, only numbers will do; ``vm``
+    and ``hypervisor`` name one of the topology's.
     """
 
     name: str
@@ -44,6 +47,24 @@ class Script:
     def take_settings(self, given: dict[str, str]) -> dict[str, str]:
         """This script's settings, defaults filled in; they are removed from ``given``."""
         return {name: given.pop(name, default) for name, default in self.defaults.items()}
+
+    def check_settings(self, settings: Mapping[str, str], topology: Topology) -> None:
+        """Refuse settings that this script could not use on ``topology``.
+
+        Raises:
+            InputError: a value that cannot be, with those that can.
+        """
+        names = {"vm": [v.name for v in topology.vms], "hypervisor": [h.name for h in topology.hypervisors]}
+        for name, default in getattr(self.module, "SETTINGS", {}).items():
+            value = settings[str(name)]
+            if name in names and value and value not in names[name]:
+                hint = did_you_mean(value, names[name])
+                allowed = ", ".join(names[name]) + (f"\n    fix: {hint}" if hint else "")
+                raise InputError(f"{name} cannot be '{value}'\n    allowed: {allowed}")
+            if type(default) is int and not re.fullmatch("[0-9]{1,9}", value):
+                raise InputError(f"{name} cannot be '{value}'\n    allowed: a whole number, 0 or more")
+            if isinstance(default, float):
+                _number({name: value}, name, default)
 
     def run(self, lab: Lab) -> None:
         """Do it."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from chimera import share
+from chimera.load import load_topology
 from chimera.model.errors import InputError
 from chimera.scenario.migration import Settings
 from chimera.scenario.precopy import Limits
@@ -75,6 +77,30 @@ def test_settings_take_what_is_theirs_and_leave_the_rest(tmp_path: Path) -> None
     given = {"n": "5", "mode": "flood"}
     assert find_script(str(tmp_path / "mine.py")).take_settings(given) == {"vm": "", "n": "5"}
     assert given == {"mode": "flood"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"vm": "vm9"}, "vm cannot be 'vm9'\n    allowed: vm1, vm2, vm3, vm4\n    fix: did you mean 'vm"),
+        ({"hypervisor": "tor"}, "hypervisor cannot be 'tor'\n    allowed: hv1, hv2"),
+        ({"at_once": "many"}, "at_once cannot be 'many'\n    allowed: a whole number, 0 or more"),
+        ({"at_once": "-1"}, "at_once cannot be '-1'"),
+        ({"after_s": "soon"}, "after_s cannot be 'soon'\n    allowed: a number, 0 or more"),
+        ({"after_s": "nan"}, "after_s cannot be 'nan'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
+    tmp_path: Path, given: dict[str, str], said: str
+) -> None:
+    settings = 'SETTINGS = {"vm": "", "hypervisor": "", "at_once": 2, "after_s": 0.5, "word": "x"}'
+    (tmp_path / "mine.py").write_text(f"{settings}\ndef run(lab): ...\n")
+    script, rack = find_script(str(tmp_path / "mine.py")), load_topology("rack", [share.folder("topologies")])
+    script.check_settings(script.defaults, rack)
+    script.check_settings({**script.defaults, "vm": "vm1", "hypervisor": "hv2", "after_s": "1", "word": "any"}, rack)
+    with pytest.raises(InputError) as refused:
+        script.check_settings({**script.defaults, **given}, rack)
+    assert str(refused.value).startswith(said)
 
 
 # -- how migrations are done -------------------------------------------------------------------

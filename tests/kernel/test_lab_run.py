@@ -1,0 +1,84 @@
+"""``lab run`` from nothing to a result, on real packets: the scenarios that come with the lab, briefly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from lab_support import lab, needs_lab, result
+
+pytestmark = needs_lab
+
+
+def test_vmotion_prints_one_json_document_and_writes_it(tmp_path: Path) -> None:
+    done = lab("run", "vmotion", "--topology", "rack", "--json", "--out", str(tmp_path / "r"))
+    printed = json.loads(done.stdout)
+    assert printed == result(tmp_path / "r")
+    assert [m["aborted"] for m in printed["migrations"]] == ["", ""]
+    for move in printed["migrations"]:
+        assert move["tcp_survived"] is True
+        assert move["probes_duplicated"] == 0 and move["misdelivered"] == 0
+        assert move["probes_sent"] > 200 and move["stun_ms"] > 0
+    assert printed["wire"]["stack"][:5] == ["eth", "ip", "udp", "vxlan", "eth"]
+    assert printed["wire"]["overhead_bytes"] == 50
+    assert all(e["passed"] for e in printed["expectations"])
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert page.startswith("<!") and len(page) < 2_000_000
+
+
+def test_wan_cut_leaves_the_vm_where_it_was(tmp_path: Path) -> None:
+    lab("run", "wan-cut", "--quiet", "--out", str(tmp_path / "r"))
+    found = result(tmp_path / "r")
+    (move,) = found["migrations"]
+    assert move["aborted"] and move["stun_ms"] == 0
+    assert any(f"runs at {move['source']}" in note for note in found["notes"])
+    said = [mark["text"] for mark in found["marks"]]
+    assert [text for text in said if "link wan" in text] == ["link wan cut", "link wan restored"]
+
+
+def test_evacuate_empties_a_hypervisor(tmp_path: Path) -> None:
+    lab("run", "evacuate", "--topology", "rack", "--quiet", "--out", str(tmp_path / "r"))
+    found = result(tmp_path / "r")
+    assert sorted(m["vm"] for m in found["migrations"]) == ["vm1", "vm2"]
+    assert all(m["destination"] == "hv2" and not m["aborted"] for m in found["migrations"])
+    assert any("0 remain" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("vmotion", "--set", "mod=flood"), ["no setting", "mod"]),
+        (("vmotion", "--set", "mode=flod"), ["did you mean 'flood'?"]),
+        (("vmotion", "--set", "vm"), ["KEY=VALUE"]),
+        (("vmotion", "--set", "vm=web9", "--topology", "rack"), ["vm cannot be 'web9'", "vm1, vm2"]),
+        (("evacuate", "--set", "at_once=many"), ["at_once", "many"]),
+        (("evacuate", "--set", "hypervisor=hv9"), ["hv9"]),
+        (("wan-cut", "--set", "after_s=soon"), ["after_s", "soon"]),
+        (("vmotio",), ["did you mean 'vmotion'?"]),
+        (("vmotion", "--overlay", "vxlam"), ["did you mean 'vxlan'?"]),
+        (("vmotion", "--topology", "dual-cd"), ["did you mean 'dual-dc'?"]),
+        (("vmotion", "--capture"), ["--out"]),
+    ],
+)
+def test_wrong_input_starts_nothing(tmp_path: Path, words: tuple[str, ...], says: list[str]) -> None:
+    done = lab("run", *words, check=False, timeout_s=60)
+    assert done.returncode == 2, done.stderr
+    assert all(text in done.stderr for text in says), done.stderr
+    assert "up in" not in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="not installed: tshark")
+def test_captures_are_one_readable_file_per_link(tmp_path: Path) -> None:
+    lab("run", "evacuate", "--topology", "rack", "--quiet", "--capture", "--out", str(tmp_path / "r"))
+    found = result(tmp_path / "r")
+    files = sorted((tmp_path / "r" / "captures").iterdir())
+    assert [f.name for f in files] == ["hv1--tor.pcapng", "hv2--tor.pcapng"]
+    assert sorted(found["captures"]) == [f"captures/{f.name}" for f in files]
+    for file in files:
+        argv = ["tshark", "-r", str(file), "-T", "fields", "-e", "frame.protocols", "-e", "_ws.malformed"]
+        lines = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert not [line for line in lines if line.split("\t")[1]]
+        assert len([line for line in lines if ":udp:vxlan:eth:" in line]) > 100
