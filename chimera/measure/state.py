@@ -17,8 +17,9 @@ _UNICAST = re.compile(r"dl_dst=[0-9a-f][02468ace]:")
 def states(network: Network, of: str = "") -> dict[str, NodeState]:
     """What every switch, router, hypervisor and gateway holds, or only the one called ``of``.
 
-    Left out is what is off, and whose Open vSwitch has ended and cannot be asked. ``flows`` are OpenFlow entries of ``br-int``, ``mappings`` those of them that send one MAC to one tunnel
-    endpoint, ``macs`` entries of learning bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses.
+    Left out is what is off, and whose Open vSwitch has ended and cannot be asked. ``flows`` are OpenFlow entries
+    of ``br-int``, ``mappings`` those of them that send one MAC to one tunnel endpoint, ``macs`` entries of learning
+    bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses.
     """
     names = [node.name for node in network.topology.nodes if node.name not in network.stopped and of in ("", node.name)]
     return {name: held for name in names if (held := _state(network, name))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,9 +104,7 @@ def test_a_link_cut_in_mininets_command_line_is_cut(rack: RunningLab) -> None:
     assert rack.ping("vm1", "vm3", 20).received > 0
 
 
-def _type(running: RunningLab, script: str):  # type: ignore[no-untyped-def]
-    import subprocess
-
+def _type(running: RunningLab, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*LAB, "cli", "--lab", running.name], input=script, capture_output=True, text=True, env=ENVIRONMENT,
         cwd=PROJECT, timeout=60,
