@@ -45,7 +45,7 @@ from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
 from chimera.report.maps import map_of
-from chimera.scenario.figures import holds
+from chimera.scenario.figures import check_figure, holds
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import Migrator, Settings
 from chimera.scenario.scripts import MIGRATION_SETTINGS, Script, find_script, migration_settings
@@ -106,6 +106,8 @@ def prepare_topology(
     for_script = script.take_settings(given) if script else {}
     if script:
         script.check_settings(for_script, topology)
+    for figure in expectations or {}:
+        check_figure(figure)
     migration = migration_settings(given)
     _refuse_unknown(given, overlay, script)
     options = check_options(overlay, given)
@@ -200,7 +202,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     started = time.time()
     controller = Controller(experiment.inventory)
     controller.start()
-    built = Network(experiment.topology, experiment.underlay, experiment.wiring, progress)
+    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress)
 
     def route(verb: str, prefix: str, switch: str) -> None:
         if verb == "advertise":
@@ -211,8 +213,6 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     controller.on_route = route
     measured: list[LinkReport] = []
     built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
-    controller.wait_listening()
-    built.connect_controller(controller.target)
     progress("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
     instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location)

@@ -26,7 +26,7 @@ def validate(file: str) -> None:
     lab = path if path.name == "lab.yaml" or (path / "lab.yaml").is_file() else share.folder("labs") / file / "lab.yaml"
     if lab.exists():
         found = load_lab(lab)
-        load_topology(found.topology, [share.folder("topologies")])
+        _check_lab(lab)
         click.echo(f"{file}: lab '{found.title}' is valid")
         return
     topology = load_topology(file, [share.folder("topologies")])
@@ -36,6 +36,19 @@ def validate(file: str) -> None:
     )  # fmt: skip
     words = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
     click.echo(f"{file}: topology '{topology.name}' is valid: {words}")
+
+
+def _check_lab(file: Path) -> None:
+    """Do all that 'lab run' would before it starts anything."""
+    from chimera.cli.chosen import choose
+    from chimera.model.errors import InputError, TopologyError
+
+    try:
+        choose(str(file), None, None, {})
+    except TopologyError:
+        raise
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 @click.command(short_help="Print the JSON Schema of topology or lab files.")
