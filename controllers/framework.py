@@ -7,6 +7,8 @@ whole flows costs 0.2 ms each and fails on actions that the parser does not know
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +23,8 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 _HEADER = struct.Struct("!BBHI")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQ")  # ofp_flow_stats up to the cookie, OpenFlow 1.3.5 section 7.3.5.2
 TYPES = {value: name.removeprefix("OFPT_") for name, value in vars(ofp).items() if name.startswith("OFPT_")}
+
+LISTENER = "LAB_OPENFLOW_LISTENER"  # descriptor of a socket that listens already, where the lab opened it
 
 OnMessage = Callable[[str, str, int, bool], None]  # switch, type, bytes, whether the controller sent it
 
@@ -127,7 +131,15 @@ def install(on_message: OnMessage, on_listening: Callable[[], None]) -> None:
 
     class Server(controller.StreamServer):
         def __init__(self, listen: Any, handle: Callable[[Any, Any], None], **options: Any) -> None:
-            super().__init__(listen, lambda socket, address: handle(Tap(socket, on_message), address), **options)
+            inherited = os.environ.get(LISTENER)
+
+            def tapped(stream: socket.socket, address: Any) -> None:
+                handle(Tap(stream, on_message), address)
+
+            if inherited is None:
+                super().__init__(listen, tapped, **options)
+            else:
+                self.server, self.handle = socket.socket(fileno=int(inherited)), tapped
 
         def serve_forever(self) -> None:
             on_listening()

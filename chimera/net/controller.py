@@ -27,6 +27,7 @@ from chimera.net import netns
 
 FOLDER = Path("/run/lab")
 API = str(FOLDER / "controller.sock")
+_IP_FREEBIND = 15
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -86,10 +87,27 @@ class Controller:
         (FOLDER / "inventory.json").write_bytes(to_json(inventory))
         log = open(FOLDER / f"controller-{self._starts}.log", "wb")  # noqa: SIM115 - the child's, closed below
         argv = [sys.executable, "-m", "controllers", "--inventory", str(FOLDER / "inventory.json")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")])}
-        self._process = netns.start("", argv, stdout=log, stderr=log, env=environment)
+        listener = self._listen()
+        environment = {
+            **os.environ,
+            "LAB_OPENFLOW_LISTENER": str(listener.fileno()),
+            "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]),
+        }
+        self._process = netns.start("", argv, stdout=log, stderr=log, env=environment, pass_fds=[listener.fileno()])
+        listener.close()
         log.close()
         threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="controller").start()
+
+    def _listen(self) -> socket.socket:
+        """The socket switches connect to: it is there before the process is, and before the address is.
+
+        A switch that finds it waits for the controller to have been imported, instead of backing off for a second.
+        """
+        listener = socket.socket()
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.bind((self.inventory.openflow_address, self._port))
+        listener.listen(1024)
+        return listener
 
     def stop(self, *, kill: bool = True) -> None:
         """End the process, by default without a chance to say goodbye."""

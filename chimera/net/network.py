@@ -51,11 +51,11 @@ class Network:
     topology: Topology
     underlay: Underlay
     wiring: Wiring
+    controller: str  # OpenFlow target of every br-int
     progress: Callable[[str], None] = lambda text: None
     routes: Routes = field(default_factory=Routes)
     location: dict[str, str] = field(default_factory=dict)  # VM -> hypervisor
     stopped: set[str] = field(default_factory=set)  # nodes that are powered off
-    _controller: str = ""  # OpenFlow target of every br-int
     _hosts: dict[str, str] = field(default_factory=dict)  # advertised prefix -> hypervisor
 
     def __post_init__(self) -> None:
@@ -84,8 +84,8 @@ class Network:
         self._wait_spanning_tree()
 
     def connect_controller(self, target: str) -> None:
-        """Point every ``br-int`` at the controller, which listens there by now."""
-        self._controller = target
+        """Point every ``br-int`` at a controller that listens elsewhere than the one before."""
+        self.controller = target
         for name in self.switches_on():
             self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [target]), wait=False)
 
@@ -119,6 +119,9 @@ class Network:
                 ups[port.node].append(f"link set dev {port.interface} up")
         for vm in self.topology.vms:
             ups[vm.hypervisor].append(f"link set dev {vm.name} up")
+        for node in self.topology.vteps:  # before its switch starts and looks for the controller
+            ups[node.name].append(f"link set dev {MANAGEMENT_BRIDGE} up")
+            ups[node.name].append(f"addr add {self.management_address(node)}/16 dev {MANAGEMENT_BRIDGE}")
         for node_name, lines in ups.items():
             netns.ip_batch(node_name, lines)
 
@@ -143,6 +146,7 @@ class Network:
         return [
             *ovsdb.add_bridge(
                 INTEGRATION, fail_mode="secure", datapath_id=self.wiring.datapath_ids[node.name],
+                controllers=[self.controller],
                 ports=[p for p in ports if p.bridge == INTEGRATION],
             ),
             *ovsdb.add_bridge(
@@ -182,7 +186,6 @@ class Network:
         if node.name in self.underlay.vtep:
             # A tap drops what Open vSwitch does not fetch in time, and TCP never learns to wait for it.
             lines.append(f"link set dev {PHYSICAL} txqueuelen {_TAP_QUEUE}")
-            lines += [f"link set dev {MANAGEMENT_BRIDGE} up", f"addr add {self.management_address(node)}/16 dev mgmt"]
         lines += self._address_lines(node.name)
         for leg, segment in self.wiring.legs.get(node.name, ()):
             lines += guests.leg_lines(leg.name, segment, self._tenants.index(segment.tenant) + 1)
@@ -281,8 +284,8 @@ class Network:
             raise SessionError(f"{name} is not stopped")
         self.stopped.discard(name)
         self.switches[name].restart()
-        if self._controller:  # it may have moved meanwhile
-            self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [self._controller]), wait=False)
+        # The controller may listen elsewhere than when the switch ended.
+        self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [self.controller]), wait=False)
         node = self.topology.node(name)
         ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
         netns.ip_batch(name, [*ups, *self._node_lines(node)], force=True)
