@@ -196,6 +196,7 @@ class Network:
         for leg, segment in self.wiring.legs.get(name, ()):
             sysctl.write(name, sysctl.leg(leg.name))
             if segment.gateway6:
+                sysctl.write(name, sysctl.leg6(leg.name))
                 tenant = self._tenants.index(segment.tenant) + 1
                 netns.ip_batch(name, guests.leg_lines6(leg.name, segment, tenant), force=True, family="-6")
 

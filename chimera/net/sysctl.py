@@ -7,6 +7,8 @@ from pathlib import Path
 
 from chimera.net import kernel, netns
 
+_HOUR_MS = "3600000"
+
 # Infrastructure speaks IPv4 only; without this, every interface would send MLD reports and solicitations.
 QUIET = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
 
@@ -30,12 +32,16 @@ def leg(interface: str) -> dict[str, str]:
     A leg of an anycast gateway must not ask whether a VM is still there: the answer would go to the leg of the VM's
     own hypervisor. What the controller told it stays valid for an hour.
     """
+    return {f"ipv4/neigh/{interface}/base_reachable_time_ms": _HOUR_MS}
+
+
+def leg6(interface: str) -> dict[str, str]:
+    """The same for a leg that routes IPv6, too; without need it would only send multicast of its own."""
     return {
         f"ipv6/conf/{interface}/accept_dad": "0",
         f"ipv6/conf/{interface}/disable_ipv6": "0",
         "ipv6/conf/all/forwarding": "1",
-        f"ipv4/neigh/{interface}/base_reachable_time_ms": "3600000",
-        f"ipv6/neigh/{interface}/base_reachable_time_ms": "3600000",
+        f"ipv6/neigh/{interface}/base_reachable_time_ms": _HOUR_MS,
     }
 
 
