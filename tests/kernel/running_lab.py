@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lab_support import ENVIRONMENT, LAB, PROJECT, lab
@@ -71,10 +72,14 @@ class RunningLab:
         argv = ["ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", *options, self.address(target)]
         return Ping.read(self.exec(source, *argv, check=False))
 
+    @cached_property
+    def endpoints(self) -> dict[str, dict[str, Any]]:
+        """VMs, hosts and clients by name, as 'lab inspect' has them."""
+        return {e["name"]: e for e in self.inspect()["endpoints"]}
+
     def address(self, name: str) -> str:
         """A VM's address; what is no VM's name is an address already."""
-        found = {e["name"]: e["ip"].partition("/")[0] for e in self.inspect()["endpoints"]}
-        return str(found.get(name, name))
+        return str(self.endpoints[name]["ip"].partition("/")[0]) if name in self.endpoints else name
 
     def inspect(self) -> dict[str, Any]:
         """Everything the lab knows of itself."""
@@ -86,12 +91,13 @@ class RunningLab:
 
     def whereabouts(self, vm: str) -> str:
         """The hypervisor a VM is at."""
-        return str(self.inspect()["location"][vm])
+        (found,) = [name for name, vms in self.state()["hypervisors"].items() if vm in vms]
+        return str(found)
 
     @contextmanager
     def listening(self, node: str, interface: str, *expression: str) -> Iterator[list[str]]:
         """Lines of tcpdump(8) on an interface, complete when the block has ended."""
-        argv = ["tcpdump", "-l", "-n", "-e", "-U", "-i", interface, *expression]
+        argv = ["tcpdump", "-l", "-n", "-e", "-U", "--immediate-mode", "-i", interface, *expression]
         process = self.start(node, *argv)
         lines: list[str] = []
         try:

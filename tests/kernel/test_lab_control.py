@@ -35,7 +35,7 @@ def _elsewhere(running: RunningLab, vm: str) -> str:
 )
 def test_a_vm_moves_is_announced_as_asked_and_answers_in_one_place(rack: RunningLab, announce: str, seen: str) -> None:
     source, destination = rack.whereabouts("vm1"), _elsewhere(rack, "vm1")
-    mac = next(e["mac"] for e in rack.inspect()["endpoints"] if e["name"] == "vm1")
+    mac = rack.endpoints["vm1"]["mac"]
     with rack.listening("vm1", "eth0", "-Q", "out", "ether", "dst", "ff:ff:ff:ff:ff:ff") as sent:
         marker = rack.start("vm1", "sleep", "60")
         done = rack("migrate", "vm1", destination, "--set", f"announce={announce}")

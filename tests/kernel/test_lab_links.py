@@ -83,7 +83,7 @@ def test_a_cut_wan_stops_what_crosses_it_and_nothing_else(two_sites: RunningLab)
 
 def test_a_cut_spine_link_is_routed_around() -> None:
     with up("leaf-spine") as running:
-        first, *_, last = running.inspect()["location"]
+        first, *_, last = running.endpoints
         links = [link["name"] for link in running.json("inspect", "leaf1")["links"]]
         assert running.ping(first, last).lost == 0
         for spine in ("spine1", "spine2"):

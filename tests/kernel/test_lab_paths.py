@@ -18,10 +18,6 @@ def two_sites() -> Iterator[RunningLab]:
         yield running
 
 
-def _endpoint(running: RunningLab, name: str) -> dict[str, Any]:
-    return next(e for e in running.inspect()["endpoints"] if e["name"] == name)
-
-
 def _nodes(hops: list[dict[str, Any]]) -> list[str]:
     """Nodes in the order they are passed, each once in a row."""
     names = [hop["node"] for hop in hops]
@@ -85,9 +81,9 @@ def test_trace_shows_the_vlan() -> None:
 
 
 def test_a_tenant_never_hears_the_other_whose_addresses_are_the_same(two_sites: RunningLab) -> None:
-    web2, red2 = _endpoint(two_sites, "web2"), _endpoint(two_sites, "red2")
+    web2, red2 = two_sites.endpoints["web2"], two_sites.endpoints["red2"]
     assert web2["ip"] == red2["ip"] and two_sites.whereabouts("red2") == two_sites.whereabouts("web4")
-    blue = [_endpoint(two_sites, f"web{n}")["mac"] for n in range(1, 6)]
+    blue = [two_sites.endpoints[f"web{n}"]["mac"] for n in range(1, 6)]
     two_sites.exec("web4", "ip", "neigh", "flush", "all")
     with two_sites.listening("red2", "eth0") as at_red2, two_sites.listening("web2", "eth0") as at_web2:
         assert two_sites.ping("web4", "web2", 5).lost == 0
@@ -98,7 +94,7 @@ def test_a_tenant_never_hears_the_other_whose_addresses_are_the_same(two_sites: 
 
 def test_the_other_tenant_talks_all_the_same(two_sites: RunningLab) -> None:
     assert two_sites.ping("red1", "red2").lost == 0
-    assert f"lladdr {_endpoint(two_sites, 'red2')['mac']}" in two_sites.exec("red1", "ip", "neigh")
+    assert f"lladdr {two_sites.endpoints['red2']['mac']}" in two_sites.exec("red1", "ip", "neigh")
 
 
 # -- gateways --------------------------------------------------------------------------------------
@@ -125,13 +121,12 @@ def test_an_anycast_gateway_is_the_shorter_way(two_sites: RunningLab) -> None:
 
 def test_flooding_reaches_the_uninvolved_until_the_switches_have_learned() -> None:
     with up("dual-dc", "--set", "mode=flood") as running:
-        mac = {name: _endpoint(running, name)["mac"] for name in ("web1", "web4")}
-        # Permanent neighbours: nothing but the echoes themselves, so that the first is an unknown unicast.
-        for here, there in (("web1", "web4"), ("web4", "web1")):
-            running.exec(here, "ip", "neigh", "replace", running.address(there), "lladdr", mac[there], "dev", "eth0")
-        with running.listening("hv2", "eth0", "udp", "port", "4789") as first:
-            assert running.ping("web1", "web4", 1).received == 1
-        with running.listening("hv2", "eth0", "udp", "port", "4789") as later:
+        nobody = ("10.1.0.99", "lladdr", "02:00:00:00:00:99")
+        running.exec("web1", "ip", "neigh", "replace", *nobody, "dev", "eth0")
+        assert running.ping("web1", "web4").lost == 0  # from now on, who is who has been learned
+        with running.listening("hv2", "eth0", "udp", "port", "4789") as heard:
             assert running.ping("web1", "web4", 5).lost == 0
-        assert len([line for line in first if "ICMP echo request" in line]) == 1
-        assert [line for line in later if "ICMP echo" in line] == []
+            assert running.ping("web1", "10.1.0.99", 5).received == 0
+        echoes = [line for line in heard if "ICMP echo" in line]
+        assert len([line for line in echoes if "> 10.1.0.99" in line]) == 5, heard
+        assert [line for line in echoes if "> 10.1.0.99" not in line] == []
