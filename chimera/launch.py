@@ -14,6 +14,7 @@ from chimera.model.codec import from_json, to_json
 from chimera.model.errors import SessionError
 from chimera.model.result import Result
 from chimera.net import rundir, sandbox
+from chimera.net.machine import need_tun
 from chimera.net.sandbox import Child
 from chimera.report.html import write_html
 from chimera.report.json import write_json
@@ -29,6 +30,7 @@ def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progre
         LabError: it ended without a result; the session has said why, and the error carries its exit status.
     """
     assert experiment.script is not None
+    need_tun()
     run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}")
     handover = run_dir.path / "result.json"
     try:

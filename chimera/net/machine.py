@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
+from chimera.model.errors import MachineError
 from chimera.net import probes
 from chimera.net.probes import Outcome, program
 
@@ -55,6 +56,18 @@ def missing(capabilities: list[Capability]) -> list[Capability]:
 
 
 @cache
+def need_tun() -> None:
+    """Have ``/dev/net/tun``: stock kernels have it in a module that nothing loads by itself.
+
+    Raises:
+        MachineError: it is not to be had.
+    """
+    if not probes.tun_node().is_char_device():
+        raise MachineError(
+            f"{probes.tun_node()} is missing: Open vSwitch's userspace datapath cannot make bridges", "modprobe tun"
+        )
+
+
 def has_netem() -> bool:
     """True where the kernel delays and loses frames by itself (``sch_netem``); else the lab's delay line does it."""
     return probes.netem().present is True
@@ -87,7 +100,7 @@ def _probes() -> tuple[_Probe, ...]:
             "tun/tap",
             True,
             "Open vSwitch's userspace datapath cannot make bridges",
-            "mkdir -p /dev/net && mknod /dev/net/tun c 10 200",
+            "modprobe tun",
             probes.tun,
         ),
         _Probe("packet sockets", True, "nothing can be captured or delayed", _PRIVILEGED, probes.packet_sockets),

@@ -97,9 +97,17 @@ def user_namespaces() -> Outcome:
     return Outcome(True, "a user may make them") if code == 0 else Outcome(False, text)
 
 
+def tun_node() -> Path:
+    """``/dev/net/tun``, its module loaded where the kernel has it in one and nothing has asked for it yet."""
+    node = Path("/dev/net/tun")
+    if not node.is_char_device():
+        _run("modprobe", "tun")
+    return node
+
+
 def tun() -> Outcome:
     """A tap device, which every bridge of the userspace datapath is."""
-    node = Path("/dev/net/tun")
+    node = tun_node()
     if not node.is_char_device():
         return Outcome(False, f"{node} is not there")
     return _tried("ip", "tuntap", "add", "dev", "probe", "mode", "tap", says=str(node))
