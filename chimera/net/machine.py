@@ -63,9 +63,7 @@ def need_tun() -> None:
         MachineError: it is not to be had.
     """
     if not probes.tun_node().is_char_device():
-        raise MachineError(
-            f"{probes.tun_node()} is missing: Open vSwitch's userspace datapath cannot make bridges", "modprobe tun"
-        )
+        raise MachineError("/dev/net/tun is missing: Open vSwitch's userspace datapath cannot make bridges", _MAKE_TUN)
 
 
 def has_netem() -> bool:
@@ -89,6 +87,7 @@ def _apt(*packages: str) -> str:
 _PRIVILEGED = "docker run --privileged …  (in a container), or a kernel that has it: vagrant up"
 _STOCK_KERNEL = "vagrant up  (Debian's stock kernel has it)"
 _NO_LAB = "no lab can run"
+_MAKE_TUN = "mkdir -p /dev/net && mknod /dev/net/tun c 10 200"  # loading the module was tried already
 
 
 def _probes() -> tuple[_Probe, ...]:
@@ -100,7 +99,7 @@ def _probes() -> tuple[_Probe, ...]:
             "tun/tap",
             True,
             "Open vSwitch's userspace datapath cannot make bridges",
-            "modprobe tun",
+            _MAKE_TUN,
             probes.tun,
         ),
         _Probe("packet sockets", True, "nothing can be captured or delayed", _PRIVILEGED, probes.packet_sockets),
