@@ -37,7 +37,6 @@ from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
 from chimera.net import netns, network, plan
 from chimera.net.controller import API, Controller
-from chimera.net.memory_copy import PORT as MIGRATION_PORT
 from chimera.net.network import Network, Wiring
 from chimera.net.ovs import FOLDER as OVS_FOLDER
 from chimera.net.rundir import PARTIAL
@@ -345,6 +344,3 @@ def output_folder(out: Path | None, name: str) -> Iterator[Path | None]:
 def failed(result: Result) -> list[Expectation]:
     """The expectations that do not hold."""
     return [e for e in result.expectations if not e.passed]
-
-
-__all__ = ["MIGRATION_PORT", "Experiment", "Session", "bring_up", "failed", "output_folder", "prepare", "report", "run"]

@@ -20,11 +20,11 @@ from ryu.controller import controller
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
+from chimera.model.control import LISTENER
+
 _HEADER = struct.Struct("!BBHI")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQ")  # ofp_flow_stats up to the cookie, OpenFlow 1.3.5 section 7.3.5.2
 TYPES = {value: name.removeprefix("OFPT_") for name, value in vars(ofp).items() if name.startswith("OFPT_")}
-
-LISTENER = "LAB_OPENFLOW_LISTENER"  # descriptor of a socket that listens already, where the lab opened it
 
 OnMessage = Callable[[str, str, int, bool], None]  # switch, type, bytes, whether the controller sent it
 

@@ -48,13 +48,13 @@ def _rows(progress: Callable[[str], None], sizes: tuple[int, ...]) -> Iterator[R
 
 
 def _stock(switches: int, hosts: int) -> Row:
-    found, _ = isolated("stock", lambda tell: tell(stock.stock_mininet(switches, hosts, lambda: None)))
+    found, _ = isolated("stock", lambda tell: tell(stock.stock_mininet(switches, hosts)))
     return Row("stock Mininet", switches * hosts, found["start_s"], found["stop_s"], found["memory_mb"])
 
 
 def _floor(vms: int) -> Row:
     hypervisors = vms // VMS_PER_HYPERVISOR
-    found, stop_s = isolated("floor", lambda tell: tell(stock.floor(hypervisors, VMS_PER_HYPERVISOR, lambda: None)))
+    found, stop_s = isolated("floor", lambda tell: tell(stock.floor(hypervisors, VMS_PER_HYPERVISOR)))
     return Row("bare floor", vms, found["start_s"], stop_s, found["memory_mb"])
 
 

@@ -12,6 +12,8 @@ from chimera.model.flow import Action, Flow
 from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
 
+LISTENER = "LAB_OPENFLOW_LISTENER"  # environment: descriptor of the socket the lab opened for its controller
+
 # -- events --------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from chimera.model.codec import to_json
-from chimera.model.control import Inventory
+from chimera.model.control import LISTENER, Inventory
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.net import netns
 
@@ -90,7 +90,7 @@ class Controller:
         listener = self._listen()
         environment = {
             **os.environ,
-            "LAB_OPENFLOW_LISTENER": str(listener.fileno()),
+            LISTENER: str(listener.fileno()),
             "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]),
         }
         self._process = netns.start("", argv, stdout=log, stderr=log, env=environment, pass_fds=[listener.fileno()])

@@ -36,10 +36,10 @@ def proportional_memory_mb() -> float:
     return total / 1024
 
 
-def stock_mininet(switches: int, hosts: int, ready: Callable[[], None]) -> Marks:
+def stock_mininet(switches: int, hosts: int) -> Marks:
     """Start and stop Mininet as it is: ``linear,SWITCHES,HOSTS`` on Open vSwitch's userspace datapath.
 
-    Seconds to start and stop, and memory; ``ready`` is called in between.
+    Seconds to start and stop, and memory while it is up.
     """
     Mininet.inited = True  # its init() would change the host's kernel settings
     _one_switch_for_all()
@@ -47,7 +47,6 @@ def stock_mininet(switches: int, hosts: int, ready: Callable[[], None]) -> Marks
     net = Mininet(LinearTopo(switches, hosts), switch=_user_switch(OVSSwitch), controller=None)
     net.start()
     start = time.monotonic() - begin
-    ready()
     memory = proportional_memory_mb()
     begin = time.monotonic()
     net.stop()
@@ -72,7 +71,7 @@ def _one_switch_for_all() -> None:
     switch.start_here()
 
 
-def floor(hypervisors: int, vms: int, ready: Callable[[], None]) -> Marks:
+def floor(hypervisors: int, vms: int) -> Marks:
     """The least a lab of this size costs: namespaces, links and addresses in batches, and the Open vSwitch daemons.
 
     No Python objects, no underlay routing, no controller, no flows.
@@ -90,7 +89,6 @@ def floor(hypervisors: int, vms: int, ready: Callable[[], None]) -> Marks:
         list(pool.map(lambda h: _bare_switch(h, [g for g, at, _ in guests if at == h]), nodes))
         list(pool.map(lambda g: _bare_guest(g[0], g[2]), guests))
     start = time.monotonic() - begin
-    ready()
     return {"start_s": start, "memory_mb": proportional_memory_mb()}
 
 
