@@ -189,12 +189,63 @@ class Control:
 
 @dataclass(frozen=True)
 class NodeState:
-    """Forwarding state a node holds at the end of the run."""
+    """Forwarding state a node holds at the end of the run.
+
+    ``fabric`` counts the entries of TRILL's or FabricPath's tables: ways to identifiers, trees, reverse paths, stations.
+    """
 
     flows: int = 0
     macs: int = 0
     mappings: int = 0
     routes: int = 0
+    fabric: int = 0
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """How many of the equal-cost paths between two VMs a number of flows used.
+
+    ``used`` counts frames per path, a path being named by the nodes on which the flows differ; ``paths`` is how many
+    there are by the topology.
+    """
+
+    from_: str
+    to: str
+    flows: int
+    paths: int
+    used: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A forwarding loop that was made in the core, and what ended the frames in it.
+
+    ``limit`` is the field that does (``ttl``, ``hop count``), ``started_at`` its value when frames entered,
+    ``crossings_per_frame`` how often one frame crossed the looped link, at most and at the median over ``frames``.
+    """
+
+    at: str
+    link: str
+    target: str
+    limit: str
+    started_at: int
+    frames: int
+    crossings_median: float
+    crossings_most: int
+
+
+@dataclass(frozen=True)
+class Mtu:
+    """Whether VMs' packets fit: MTUs of underlay and VMs, what the overlay adds to a VM's IP packet, and the rest.
+
+    ``largest_vm_packet`` is the largest IP packet of a VM that the underlay carries whole.
+    """
+
+    underlay: int
+    vm: int
+    added_bytes: int
+    largest_vm_packet: int
+    consequence: str = ""
 
 
 @dataclass(frozen=True)
@@ -257,6 +308,9 @@ class Result:
     migrations: list[Migration] = field(default_factory=list)
     paths: list[PathReport] = field(default_factory=list)
     wire: Wire = Wire()
+    mtu: Mtu | None = None
+    entropy: Entropy | None = None
+    loops: list[Loop] = field(default_factory=list)
     bum: Bum = Bum()
     control: Control = Control()
     state: dict[str, NodeState] = field(default_factory=dict)

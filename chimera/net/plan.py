@@ -24,7 +24,8 @@ LINKS = ipaddress.ip_network("172.16.0.0/14")  # a /31 for each routed link
 FLAT = ipaddress.ip_network("172.20.0.0/16")  # the one subnet of a bridged underlay
 CLIENTS = ipaddress.ip_network("198.18.0.0/15")  # clients' links: RFC 2544, nobody's tenant subnet
 MANAGEMENT = ipaddress.ip_network("100.64.0.0/16")  # out of band: controller and switches
-RESERVED = (LINKS, FLAT, CLIENTS, MANAGEMENT)
+FABRIC = ipaddress.ip_network("172.21.0.0/16"), ipaddress.ip_network("172.22.0.0/16")  # model.underlay's addresses
+RESERVED = (LINKS, FLAT, *FABRIC, CLIENTS, MANAGEMENT)
 
 _VTEP_KINDS = (Kind.HYPERVISOR, Kind.GATEWAY)
 _TRANSIT_KINDS = (Kind.SWITCH, Kind.ROUTER)

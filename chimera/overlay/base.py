@@ -10,7 +10,7 @@ from chimera.model.control import Effect, Event, Inventory
 from chimera.model.errors import InputError, did_you_mean
 from chimera.model.ports import PortSpec
 from chimera.model.topology import Endpoint, Segment, Topology
-from chimera.model.underlay import Forwarding
+from chimera.model.underlay import FabricKind, Forwarding, Translator
 from chimera.overlay import ports
 
 Options = Mapping[str, str]
@@ -55,6 +55,14 @@ def _untagged(segment: Segment) -> int:
     return 0
 
 
+def _no_translator(options: Options) -> Translator | None:
+    return None
+
+
+def _nothing_added(options: Options) -> int:
+    return 0
+
+
 @dataclass(frozen=True)
 class Overlay:
     """One way to carry the tenants' frames, as the lab sees it.
@@ -62,8 +70,10 @@ class Overlay:
     ``application`` is the module under ``controllers`` that runs it. ``forwarding`` says how it wants the
     physical network, ``gateway_holders`` which nodes carry the legs of the default gateways. ``ports`` gives a
     switch's ports beyond those of VMs and gateway legs, ``tag`` the VLAN of a segment's access ports (0: none).
-    ``conflict`` raises :class:`InputError` for options that do not go together. ``needs`` names
-    capabilities a machine must have (``ebpf`` …).
+    ``conflict`` raises :class:`InputError` for options that do not go together. ``translator`` names the eBPF
+    program that respells frames where Open vSwitch lacks the format, ``fabric`` the layer 2 that is to be planned on
+    the underlay. ``added_bytes`` is by how much a VM's IP packet grows to become the underlay's (frame overhead without
+    what both have, an outer Ethernet header): what the underlay's MTU must have room for.
     """
 
     name: str
@@ -76,7 +86,9 @@ class Overlay:
     gateway_holders: Callable[[Topology, Options], tuple[str, ...]] = central_gateway
     tag: Callable[[Segment], int] = _untagged
     conflict: Callable[[Options], None] = _no_conflict
-    needs: tuple[str, ...] = ()
+    translator: Callable[[Options], Translator | None] = _no_translator
+    fabric: FabricKind | None = None
+    added_bytes: Callable[[Options], int] = _nothing_added
 
     def vm_port(self, inventory: Inventory, switch: str, endpoint: Endpoint) -> PortSpec:
         """The port a VM gets on ``br-int`` of any hypervisor."""
