@@ -191,7 +191,7 @@ class Control:
 class NodeState:
     """Forwarding state a node holds at the end of the run.
 
-    ``fabric`` counts the entries of TRILL's or FabricPath's tables: ways to identifiers, trees, reverse paths, stations.
+    ``fabric`` counts the entries of TRILL's or FabricPath's tables: ways to edges, trees, reverse paths, stations.
     """
 
     flows: int = 0

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-
 # Between Open vSwitch and the translator a fabric's edges and trees are spelled as addresses: never on a link.
 _EDGES = IPv4Address("172.21.0.0")
 _TREES = IPv4Address("172.22.0.0")
