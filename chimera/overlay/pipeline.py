@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 from chimera.model.flow import CONTROLLER, Action, Flow, Goto, Output, SetField
@@ -35,14 +34,22 @@ def from_tunnel(table: int, *first: Action) -> Flow:
     return Flow(CLASSIFY, GUARD, (("in_port", TUNNEL),), (*first, Goto(table)))
 
 
-def tunnelled(vteps: Iterable[str]) -> tuple[Action, ...]:
-    """A copy to each remote VTEP: head-end replication (RFC 7348 section 4.2 leaves it to multicast otherwise)."""
-    return tuple(action for vtep in vteps for action in _copy_to(vtep))
+def renamed_from_tunnel(identifier: int, vni: int, table: int) -> Flow:
+    """As :func:`from_tunnel`, for a segment that has another identifier on the wire."""
+    match = (("in_port", TUNNEL), ("tunnel_id", identifier))
+    return Flow(CLASSIFY, GUARD, match, (SetField("tunnel_id", vni), Goto(table)))
 
 
-@lru_cache
-def _copy_to(vtep: str) -> tuple[Action, Action]:
-    return SetField("tun_ipv4_dst", vtep), Output(TUNNEL)
+@lru_cache(maxsize=65536)
+def tunnelled(address: str) -> tuple[Action, ...]:
+    """Through the tunnel to an address."""
+    return SetField("tun_ipv4_dst", address), Output(TUNNEL)
+
+
+@lru_cache(maxsize=65536)
+def renamed(identifier: int, address: str) -> tuple[Action, ...]:
+    """Through the tunnel to an address, under the identifier that the segment has on the wire."""
+    return SetField("tunnel_id", identifier), *tunnelled(address)
 
 
 def resolution_to_controller(table: int) -> tuple[Flow, ...]:

@@ -21,6 +21,7 @@ LEG_BASE = 50000
 TUNNEL = 60001
 PATCH = 60002
 VXLAN_UDP_PORT = 4789  # RFC 7348 section 5
+OTV_UDP_PORT = 8472  # draft-hasmit-otv-04
 
 _VM_NAMESPACE = uuid.UUID("6f7c8d0e-5f0a-5b6e-9d1c-0c5a3f1e2b47")
 

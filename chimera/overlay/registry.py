@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chimera.model.errors import InputError, did_you_mean
-from chimera.overlay import vlan, vxlan
+from chimera.overlay import mpls, otv, vlan, vxlan
 from chimera.overlay.base import Overlay
 
 
@@ -23,6 +23,8 @@ OVERLAYS = table(
     (
         vlan.OVERLAY,
         vxlan.OVERLAY,
+        mpls.OVERLAY,
+        otv.OVERLAY,
     )
 )
 

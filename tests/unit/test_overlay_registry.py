@@ -17,7 +17,8 @@ from chimera.overlay.ports import datapath_id
 def test_unknown_overlay_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(InputError) as error:
         registry.get("vxlam")
-    assert str(error.value) == "there is no overlay 'vxlam'\n    allowed: vlan, vxlan\n    fix: did you mean 'vxlan'?"
+    names = ", ".join(registry.OVERLAYS)
+    assert str(error.value) == f"there is no overlay 'vxlam'\n    allowed: {names}\n    fix: did you mean 'vxlan'?"
 
 
 def test_two_overlays_of_one_name_are_refused() -> None:

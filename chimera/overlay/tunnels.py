@@ -1,0 +1,177 @@
+"""What overlays with tunnels from hypervisor to hypervisor share: everything but the wire format.
+
+The controller knows every port and programs every switch before traffic asks. Tables: 0 whose frame is it, 1 frames
+from here, 2 frames from the tunnel (never back into it). Between the tables ``tunnel_id`` is the segment's VNI; what it
+is on the wire, and who gets a copy of a broadcast, is the business of an :class:`Encapsulation`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from chimera.model.control import Effect, Inventory, PacketIn, PacketOut
+from chimera.model.flow import Action, Flow, Goto, Output
+from chimera.model.ports import PortSpec
+from chimera.model.topology import Segment, Topology
+from chimera.model.underlay import Forwarding
+from chimera.overlay import pipeline, ports, responder
+from chimera.overlay.base import Option, Options, central_gateway
+from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View, owners_of
+from chimera.overlay.pipeline import GROUP
+
+FROM_HERE, FROM_TUNNEL = 1, 2  # tables
+KNOWN, FLOOD = 100, 10  # priorities in tables 1 and 2
+
+ETHERNET_BYTES, IPV4_BYTES, UDP_BYTES = 14, 20, 8  # RFC 894, RFC 791 section 3.1, RFC 768
+
+GATEWAY = Option(
+    "gateway", ("central", "anycast"), "central", "default gateway: one node holds it, or every hypervisor"
+)
+
+
+class Encapsulation(ABC):
+    """How a segment's frames are named between switches, in the fields of the one tunnel port."""
+
+    @abstractmethod
+    def towards(self, segment: Segment, receiver: str) -> tuple[Action, ...]:
+        """Send a frame of the segment, or one copy of it, to another switch."""
+
+    def to_all(self, segment: Segment, receivers: Sequence[str]) -> tuple[Action, ...]:
+        """A broadcast's or multicast's way to other switches: a copy for each (head-end replication)."""
+        return tuple(action for receiver in receivers for action in self.towards(segment, receiver))
+
+    def arrivals(self) -> tuple[Flow, ...]:
+        """Flows that hand frames from the tunnel to ``FROM_TUNNEL``, of whatever segment."""
+        return ()
+
+    def arriving(self, segment: Segment, switch: str) -> tuple[Flow, ...]:
+        """Flows at ``switch`` that hand frames of one segment from the tunnel to ``FROM_TUNNEL``."""
+        return ()
+
+
+class VniTunnels(Encapsulation):
+    """The VNI itself is on the wire (VXLAN and what is spelled like it), IP leads to the receiver."""
+
+    def __init__(self, vtep: Mapping[str, str]) -> None:
+        self._vtep = vtep
+
+    def towards(self, segment: Segment, receiver: str) -> tuple[Action, ...]:
+        """To the receiver's address; the identifier is there already."""
+        return pipeline.tunnelled(self._vtep[receiver])
+
+    def arrivals(self) -> tuple[Flow, ...]:
+        """One flow for all segments."""
+        return (pipeline.from_tunnel(FROM_TUNNEL),)
+
+
+class TunnelRules(Rules):
+    """Everything known is programmed, address questions are answered at the first hop, unknown unicast is dropped."""
+
+    def __init__(self, topology: Topology, encapsulation: Encapsulation, anycast: bool) -> None:
+        self._encapsulation = encapsulation
+        self._anycast = anycast
+        self._owners = {(s.tenant, s.name): owners_of(topology, s) for s in topology.segments}
+
+    def switch_flows(self, switch: str) -> tuple[Flow, ...]:
+        """Questions to the controller, tunnel frames to their own table, misses dropped."""
+        drops = tuple(pipeline.drop(table) for table in (pipeline.CLASSIFY, FROM_HERE, FROM_TUNNEL))
+        questions = pipeline.resolution_to_controller(FROM_HERE)
+        return (*self._encapsulation.arrivals(), *questions, *drops)
+
+    def audience(self, view: View) -> frozenset[str]:
+        """Switches with more than an anycast leg in the segment."""
+        if not self._anycast:
+            return view.switches
+        return frozenset(p.switch for i, p in view.places.items() if not self._local_only(view.interfaces[i]))
+
+    def segment_flows(self, view: View, switch: str) -> tuple[Flow, ...]:
+        """What arrives; broadcast and multicast: to the segment's ports here, and to the switches with ports in it."""
+        group = (("tunnel_id", view.segment.vni), ("eth_dst", GROUP))
+        local = [(interface, Output(place.port)) for interface, place in view.local(switch)]
+        here = tuple(output for _, output in local)
+        arriving = tuple(output for interface, output in local if not self._local_only(interface))
+        remote = self._encapsulation.to_all(view.segment, sorted(self.audience(view) - {switch}))
+        return (
+            *self._encapsulation.arriving(view.segment, switch),
+            Flow(FROM_HERE, FLOOD, group, (*here, *remote)),
+            Flow(FROM_TUNNEL, FLOOD, group, arriving),
+        )
+
+    def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
+        """The way to an interface; where it is here, also what it may send."""
+        if place.switch != switch:
+            way = self._encapsulation.towards(segment, place.switch)
+            return () if self._local_only(interface) else _reach(segment.vni, place.mac, way)
+        known = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
+        deliver = (Output(place.port),)
+        allowed = pipeline.classified(segment.vni, place, Goto(FROM_HERE))
+        if self._local_only(interface):
+            return (allowed, Flow(FROM_HERE, KNOWN, known, deliver), *pipeline.questions_to_controller(place))
+        return (allowed, Flow(FROM_HERE, KNOWN, known, deliver), Flow(FROM_TUNNEL, KNOWN, known, deliver))
+
+    def advertised(self, segment: Segment, interface: Interface) -> tuple[str, ...]:
+        """With anycast gateways, host routes lead clients straight to a VM's hypervisor."""
+        if not (self._anycast and segment.external) or interface.leg_of:
+            return ()
+        return tuple(f"{a}/{128 if ':' in a else 32}" for a in interface.addresses)
+
+    def packet(self, view: View, asker: Interface, event: PacketIn, seen: frozenset[str]) -> tuple[Effect, ...]:
+        """Answer address questions from the asker's segment alone; the owner must have been seen once."""
+        asked = responder.question(event.data)
+        if asked is None:
+            return ()
+        owners = self._owners[view.segment.tenant, view.segment.name]
+        owner = owners.get(asked.target)
+        legs = any(view.interfaces[i].leg_of for i in seen)
+        if owner is None or not (owner.iface_id in seen or (owner.router and legs)):
+            return ()
+        reply = responder.answer(asked, owners, asker.iface_id)
+        return (PacketOut(event.switch, reply, (Output(event.in_port),)),) if reply else ()
+
+    def _local_only(self, interface: Interface) -> bool:
+        """An anycast leg: every switch has its own, none is reached through a tunnel."""
+        return self._anycast and bool(interface.leg_of)
+
+
+@lru_cache(maxsize=65536)
+def _reach(vni: int, mac: str, way: tuple[Action, ...]) -> tuple[Flow]:
+    """The way through the tunnel, one and the same at every switch but the interface's own."""
+    return (Flow(FROM_HERE, KNOWN, (("tunnel_id", vni), ("eth_dst", mac)), way),)
+
+
+def control(inventory: Inventory, encapsulation: Encapsulation) -> SegmentControl:
+    """The control plane of an overlay that has nothing of its own but its wire format."""
+    rules = TunnelRules(inventory.topology, encapsulation, is_anycast(inventory.options))
+    return SegmentControl(inventory, rules, gateway_holders(inventory.topology, inventory.options))
+
+
+def is_anycast(options: Options) -> bool:
+    """Whether every hypervisor is a default gateway."""
+    return options.get("gateway") == "anycast"
+
+
+def gateway_holders(topology: Topology, options: Options) -> tuple[str, ...]:
+    """Every hypervisor with ``gateway=anycast``, else the first gateway node."""
+    if is_anycast(options):
+        return tuple(node.name for node in topology.hypervisors)
+    return central_gateway(topology, options)
+
+
+def routed(options: Options) -> Forwarding:
+    """The physical network routes IP."""
+    return Forwarding.ROUTED
+
+
+def tunnel_port(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
+    """The VXLAN port that every format starts from: what is another format on the wire is respelled at the uplink."""
+    return (ports.vxlan_port(inventory.underlay.vtep[switch]),)
+
+
+def growth(*headers_bytes: int) -> int:
+    """By how much a VM's IP packet grows: the VM's own Ethernet header and the ``headers_bytes`` in front of it.
+
+    The outer Ethernet header is not counted, as no MTU counts it; so the figure is also by how much frames grow.
+    """
+    return ETHERNET_BYTES + sum(headers_bytes)
