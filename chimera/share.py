@@ -28,3 +28,8 @@ def folder(name: str) -> Path:
 def native_sources() -> Path:
     """The folder that holds the C sources of the lab's own tools."""
     return _PACKAGE / "native"
+
+
+def translator_sources() -> Path:
+    """The folder that holds the eBPF sources of the wire formats that Open vSwitch lacks."""
+    return _PACKAGE / "wire" / "translators"

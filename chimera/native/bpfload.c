@@ -1,0 +1,132 @@
+/* bpfload: load one eBPF object and attach its programs to interfaces of the namespace it runs in.
+ *
+ *   bpfload OBJECT FOLDER HOOK:INTERFACE:PROGRAM …      HOOK is xdp, ingress or egress
+ *
+ * Every map is pinned in FOLDER (of a bpffs), where the lab fills and reads it. Only the programs that are named are
+ * loaded. XDP is the generic kind: it works on every interface, and before any packet socket sees the frame.
+ * What is attached goes with the interface. Exit status 1 with one line of text where the kernel refuses.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+
+#define MOST_HOOKS 256
+
+struct hook {
+	char kind[8];
+	char interface[IF_NAMESIZE];
+	char program[64];
+};
+
+static char last_words[4096]; /* what libbpf said last: the verifier's reason */
+
+static void die(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "%s%s\n", *last_words ? "\n" : "", last_words);
+	exit(1);
+}
+
+static int remember(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	return level == LIBBPF_WARN ? vsnprintf(last_words, sizeof(last_words), format, arguments) : 0;
+}
+
+static void choose_programs(struct bpf_object *object, const struct hook *hooks, int count)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object) {
+		const struct hook *user = NULL;
+		for (int i = 0; i < count; i++)
+			if (strcmp(hooks[i].program, bpf_program__name(program)) == 0)
+				user = &hooks[i];
+		bpf_program__set_autoload(program, user != NULL);
+	}
+}
+
+static void pin_maps(struct bpf_object *object, const char *folder)
+{
+	struct bpf_map *map;
+	char path[512];
+
+	bpf_object__for_each_map(map, object) {
+		snprintf(path, sizeof(path), "%s/%s", folder, bpf_map__name(map));
+		if (bpf_map__set_pin_path(map, path))
+			die("map %s cannot be pinned at %s", bpf_map__name(map), path);
+	}
+}
+
+static void attach_tc(int ifindex, enum bpf_tc_attach_point point, int program, const struct hook *hook)
+{
+	LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, what, .prog_fd = program, .handle = 1, .priority = 1, .flags = BPF_TC_F_REPLACE);
+	int failed = bpf_tc_hook_create(&where);
+
+	if (failed && failed != -EEXIST)
+		die("no clsact on %s: %s", hook->interface, strerror(-failed));
+	where.attach_point = point;
+	failed = bpf_tc_attach(&where, &what);
+	if (failed)
+		die("%s cannot be attached to %s of %s: %s", hook->program, hook->kind, hook->interface, strerror(-failed));
+}
+
+static void attach(struct bpf_object *object, const struct hook *hook)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object, hook->program);
+	int ifindex = if_nametoindex(hook->interface);
+
+	if (!program || !ifindex)
+		die("no %s %s", program ? "interface" : "program", program ? hook->interface : hook->program);
+	int loaded = bpf_program__fd(program);
+	if (strcmp(hook->kind, "xdp") == 0) {
+		int failed = bpf_xdp_attach(ifindex, loaded, XDP_FLAGS_SKB_MODE, NULL);
+		if (failed)
+			die("%s cannot be attached to %s: %s", hook->program, hook->interface, strerror(-failed));
+	} else {
+		attach_tc(ifindex, strcmp(hook->kind, "ingress") == 0 ? BPF_TC_INGRESS : BPF_TC_EGRESS, loaded, hook);
+	}
+}
+
+static struct hook parse(const char *text)
+{
+	struct hook hook;
+
+	if (sscanf(text, "%7[a-z]:%15[^:]:%63s", hook.kind, hook.interface, hook.program) != 3 ||
+	    (strcmp(hook.kind, "xdp") && strcmp(hook.kind, "ingress") && strcmp(hook.kind, "egress")))
+		die("'%s' is no HOOK:INTERFACE:PROGRAM, with a hook of xdp, ingress, egress", text);
+	return hook;
+}
+
+int main(int argc, char **argv)
+{
+	static struct hook hooks[MOST_HOOKS];
+	int count = argc - 3;
+
+	if (count < 1 || count > MOST_HOOKS)
+		die("usage: bpfload OBJECT FOLDER HOOK:INTERFACE:PROGRAM ...");
+	for (int i = 0; i < count; i++)
+		hooks[i] = parse(argv[i + 3]);
+	libbpf_set_print(remember);
+	struct bpf_object *object = bpf_object__open_file(argv[1], NULL);
+	if (!object)
+		die("%s cannot be read: %s", argv[1], strerror(errno));
+	choose_programs(object, hooks, count);
+	pin_maps(object, argv[2]);
+	if (bpf_object__load(object))
+		die("the kernel does not take %s: %s", argv[1], strerror(errno));
+	for (int i = 0; i < count; i++)
+		attach(object, &hooks[i]);
+	return 0;
+}
