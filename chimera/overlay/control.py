@@ -79,6 +79,10 @@ class Rules:
         """Flows that do not depend on who is where."""
         return ()
 
+    def reached(self, view: View) -> frozenset[str]:
+        """Switches that get the flows of a segment's interfaces."""
+        return view.switches
+
     def audience(self, view: View) -> frozenset[str]:
         """Switches that get a copy of a segment's broadcast and multicast frames."""
         return view.switches
@@ -88,7 +92,7 @@ class Rules:
         return ()
 
     def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
-        """Flows at ``switch`` (a switch of the segment) that depend on this interface's place alone."""
+        """Flows at ``switch`` (one that is reached) that depend on this interface's place alone."""
         return ()
 
     def advertised(self, segment: Segment, interface: Interface) -> tuple[str, ...]:
@@ -191,7 +195,7 @@ class SegmentControl:
         programs = dict(state.programs)
         additions: list[Effect] = []
         deletions: list[Effect] = []
-        for switch in _urgency(old, new, iface_id):
+        for switch in self._urgency(old, new, iface_id):
             fragments = self._revision(old, new, switch, iface_id, regrouped)
             programs[switch] = program.revised(state.programs[switch], fragments)
             if switch in state.connected:
@@ -206,7 +210,7 @@ class SegmentControl:
         self, old: View, new: View, switch: str, iface_id: str, regrouped: bool
     ) -> dict[Cause, tuple[Flow, ...]]:
         """The fragments of ``switch`` that may differ after the interface moved."""
-        joined_or_left = (switch in old.switches) != (switch in new.switches)
+        joined_or_left = (switch in self._rules.reached(old)) != (switch in self._rules.reached(new))
         touched = {view.places[iface_id].switch for view in (old, new) if iface_id in view.places}
         fragments: dict[Cause, tuple[Flow, ...]] = {}
         for each in new.interfaces if joined_or_left else (iface_id,):
@@ -217,8 +221,18 @@ class SegmentControl:
             fragments["segment", key] = self._rules.segment_flows(new, switch) if here else ()
         return fragments
 
+    def _urgency(self, old: View, new: View, iface_id: str) -> list[str]:
+        """The switches that a move concerns, in the order that keeps its outage short.
+
+        The destination must accept the interface's frames first; then the source, whose neighbours are the nearest
+        senders.
+        """
+        ends = [view.places[iface_id].switch for view in (new, old) if iface_id in view.places]
+        rest = sorted((self._rules.reached(old) | self._rules.reached(new)) - set(ends))
+        return list(dict.fromkeys([*ends, *rest]))
+
     def _interface_fragment(self, view: View, switch: str, iface_id: str) -> tuple[Flow, ...]:
-        if switch not in view.switches or iface_id not in view.places:
+        if iface_id not in view.places or switch not in self._rules.reached(view):
             return ()
         return self._rules.interface_flows(view.segment, switch, view.interfaces[iface_id], view.places[iface_id])
 
@@ -252,13 +266,3 @@ class SegmentControl:
 
 def _elsewhere(state: State, iface_id: str, switch: str) -> tuple[Place, ...]:
     return tuple(place for place in state.seen.get(iface_id, ()) if place.switch != switch)
-
-
-def _urgency(old: View, new: View, iface_id: str) -> list[str]:
-    """The switches of the segment, in the order that keeps a move's outage short.
-
-    The destination must accept the interface's frames first; then the source, whose neighbours are the nearest senders.
-    """
-    ends = [view.places[iface_id].switch for view in (new, old) if iface_id in view.places]
-    rest = sorted((old.switches | new.switches) - set(ends))
-    return list(dict.fromkeys([*ends, *rest]))

@@ -21,6 +21,7 @@ LEG_BASE = 50000
 TUNNEL = 60001
 PATCH = 60002
 VXLAN_UDP_PORT = 4789  # RFC 7348 section 5
+LISP_UDP_PORT = 4341  # RFC 9300 section 5.1
 OTV_UDP_PORT = 8472  # draft-hasmit-otv-04
 
 _VM_NAMESPACE = uuid.UUID("6f7c8d0e-5f0a-5b6e-9d1c-0c5a3f1e2b47")
@@ -74,6 +75,23 @@ def vxlan_port(local_ip: str, udp_port: int = VXLAN_UDP_PORT) -> PortSpec:
         ("dst_port", str(udp_port)),
     )
     return PortSpec("vxlan0", type="vxlan", options=options, ofport=TUNNEL)
+
+
+def lisp_port(local_ip: str) -> PortSpec:
+    """One tunnel port for all ETRs: VXLAN's with its generic extension and IP inside is LISP's (RFC 9305).
+
+    Open vSwitch gives what arrives an Ethernet header of zeros. The inner DSCP is copied (RFC 9300 section 5.3).
+    """
+    options = (
+        ("remote_ip", "flow"),
+        ("local_ip", local_ip),
+        ("key", "flow"),
+        ("dst_port", str(LISP_UDP_PORT)),
+        ("exts", "gpe"),
+        ("packet_type", "legacy_l3"),
+        ("tos", "inherit"),
+    )
+    return PortSpec("lisp0", type="vxlan", options=options, ofport=TUNNEL)
 
 
 def patch_ports() -> tuple[PortSpec, PortSpec]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chimera.model.errors import InputError, did_you_mean
-from chimera.overlay import mpls, otv, vlan, vxlan
+from chimera.overlay import lisp, mpls, otv, vlan, vxlan
 from chimera.overlay.base import Overlay
 
 
@@ -24,6 +24,7 @@ OVERLAYS = table(
         vlan.OVERLAY,
         vxlan.OVERLAY,
         mpls.OVERLAY,
+        lisp.OVERLAY,
         otv.OVERLAY,
     )
 )
