@@ -9,7 +9,7 @@ from functools import cached_property
 
 from chimera.model.ports import PHYSICAL, PortSpec
 from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Topology
-from chimera.net import plan
+from chimera.net import identity
 from chimera.wire import ovsdb
 
 _FORWARDING = (Kind.SWITCH, Kind.ROUTER)
@@ -35,7 +35,7 @@ class Layer2:
             if link.name in self.bridged:
                 port, peer = link.ends() if link.a.node == node.name else link.ends()[::-1]
                 ports.append(PortSpec(port.interface, PHYSICAL, tag=self._access_vlan(peer)))
-        operations = ovsdb.add_bridge(PHYSICAL, ports=ports, hwaddr=plan.switch_mac(self.topology, node.name))
+        operations = ovsdb.add_bridge(PHYSICAL, ports=ports, hwaddr=identity.switch_mac(self.topology, node.name))
         return operations + (self._spanning_tree(node.name, ports) if self.has_loop else [])
 
     def _spanning_tree(self, name: str, ports: list[PortSpec]) -> list[ovsdb.Operation]:

@@ -15,13 +15,15 @@ from functools import cached_property
 from chimera.model.errors import InputError, SessionError, did_you_mean
 from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
-from chimera.model.underlay import Forwarding, Underlay
+from chimera.model.underlay import Forwarding, Translator, Underlay
 from chimera.net import cables, guests, kernel, netns, plan, sysctl
+from chimera.net.identity import link_macs
 from chimera.net.layer2 import Layer2
 from chimera.net.machine import has_netem
 from chimera.net.mn import LabNet, mininet_view
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
+from chimera.net.translators import Translation
 from chimera.wire import ovsdb
 
 MANAGEMENT_BRIDGE = "mgmt"
@@ -42,6 +44,7 @@ class Wiring:
     vm_ports: Mapping[str, PortSpec]
     datapath_ids: Mapping[str, int]
     segments_at: str | None = None  # the node that routes for whole external segments
+    translator: Translator | None = None  # where Open vSwitch lacks the wire format
 
 
 @dataclass
@@ -62,7 +65,10 @@ class Network:
         topology = self.topology
         self.location = {vm.name: vm.hypervisor for vm in topology.vms}
         self._layer2 = Layer2(topology, plan.bridged_links(topology, self.underlay.forwarding))
-        self._macs = plan.link_macs(topology)
+        self._macs = link_macs(topology)
+        self.translation = (
+            Translation(topology, self.underlay, self.wiring.translator) if self.wiring.translator else None
+        )
         self.switches = {node.name: OpenVSwitch(node.name) for node in (*topology.vteps, *self._layer2.switches())}
         self.cables: dict[str, cables.Cable] = {}
 
@@ -73,6 +79,8 @@ class Network:
         self._make_namespaces()
         self._make_links()
         measure_links(self)
+        if self.translation:
+            self.translation.attach()
         self.progress(f"starting {len(self.switches)} Open vSwitches")
         empty_database()  # once, before many threads want it
         with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -238,8 +246,11 @@ class Network:
     def _replan(self) -> None:
         forwarding, wiring = self.underlay.forwarding, self.wiring
         cut = self._cut()
-        fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, down=cut)
+        kind = self.underlay.fabric.kind if self.underlay.fabric else None
+        fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, fabric=kind, down=cut)
         self.routes.replace("plan", fresh.routes)
+        if self.translation and fresh.fabric:
+            self.translation.follow(fresh.fabric)
         for prefix, switch in list(self._hosts.items()):
             self.advertise(prefix, switch)
 

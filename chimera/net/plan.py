@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 
 from chimera.model.errors import InputError
 from chimera.model.topology import Endpoint, Kind, Link, Port, Topology
-from chimera.model.underlay import Address, Forwarding, NextHop, Route, Underlay
+from chimera.model.underlay import Address, FabricKind, Forwarding, NextHop, Route, Underlay
+from chimera.net.fabric import plan_fabric
+from chimera.net.identity import link_macs, stub_sites, vtep_mac
 
 LINKS = ipaddress.ip_network("172.16.0.0/14")  # a /31 for each routed link
 FLAT = ipaddress.ip_network("172.20.0.0/16")  # the one subnet of a bridged underlay
@@ -204,17 +206,12 @@ class Planner:
                 yield Route(name, "default", (NextHop(nearest.via, nearest.interface),))
 
 
-def stub_sites(topology: Topology) -> frozenset[str]:
-    """Branches: sites with clients and nothing that hosts VMs; no other site's traffic passes through them."""
-    hosting = {n.site for n in topology.vteps}
-    return frozenset(c.site for c in topology.clients if c.site not in hosting)
-
-
 def plan(
     topology: Topology,
     forwarding: Forwarding,
     *,
     segments_at: str | None = None,
+    fabric: FabricKind | None = None,
     down: Iterable[str] = (),
 ) -> Underlay:
     """The underlay of ``topology``.
@@ -222,13 +219,16 @@ def plan(
     Args:
         segments_at: the node that routes for external segments (the central gateway), or None where
             hosts are advertised one by one.
+        fabric: the layer 2 by identifiers that is wanted beside IP, or None.
         down: names of links that are cut.
 
     Raises:
-        InputError: an external segment's subnet collides with the underlay's own ranges.
+        InputError: an external segment's subnet collides with the underlay's own ranges, or the fabric has more
+            members than identifiers.
     """
     _check_reserved(topology)
-    planner = Planner(topology, forwarding, frozenset(down))
+    cut = frozenset(down)
+    planner = Planner(topology, forwarding, cut)
     routes = [*planner.link_routes(), *planner.default_routes()]
     if segments_at:
         for segment in topology.segments:
@@ -243,6 +243,7 @@ def plan(
         vtep={n.name: bare[Port(n.name, "br-phy")] for n in topology.vteps},
         vtep_mac={n.name: vtep_mac(topology, n.name) for n in topology.vteps},
         client_address={c.name: bare[Port(c.name, "eth0")] for c in topology.clients},
+        fabric=plan_fabric(topology, fabric, cut) if fabric else None,
     )
 
 
@@ -257,29 +258,6 @@ def bridged_links(topology: Topology, forwarding: Forwarding) -> frozenset[str]:
     """Names of the links that are part of a layer 2."""
     planner = Planner(topology, forwarding)
     return frozenset(link.name for link in topology.links if planner.is_bridged(link))
-
-
-def vtep_mac(topology: Topology, name: str) -> str:
-    """MAC of a hypervisor's or gateway's ``br-phy``; locally administered, from the node's index."""
-    node = topology.node(name)
-    kind = 0x02 if node.kind is Kind.HYPERVISOR else 0x03
-    return f"02:{kind:02x}:00:00:{node.index >> 8:02x}:{node.index & 255:02x}"
-
-
-def switch_mac(topology: Topology, name: str) -> str:
-    """MAC of a physical switch, and so its spanning-tree identifier: spines and cores come first, to be root."""
-    node = topology.node(name)
-    tier = {"core": 0, "spine": 1}.get(node.role, 2 if node.kind is Kind.ROUTER else 3)
-    return f"02:04:{tier:02x}:00:{node.index >> 8:02x}:{node.index & 255:02x}"
-
-
-def link_macs(topology: Topology) -> dict[Port, str]:
-    """MAC of every link end; a hypervisor's uplink has another than its ``br-phy``."""
-    macs = {}
-    for index, link in enumerate(topology.links, start=1):
-        for side, port in zip((0x0A, 0x0B), link.ends(), strict=True):
-            macs[port] = f"02:01:{index >> 8:02x}:{index & 255:02x}:00:{side:02x}"
-    return macs
 
 
 def neighbours(topology: Topology, underlay: Underlay, name: str) -> dict[str, str]:
