@@ -124,7 +124,7 @@ class LispRules(tunnels.TunnelRules):
     def _mapping(self, segment: Segment, interface: Interface, place: Place, way: tuple[Action, ...]) -> Iterator[Flow]:
         """EIDs of a remote VM, to be asked for by neighbours and through the routers of other segments."""
         for address in interface.addresses:
-            known = (("tunnel_id", segment.vni), ("eth_dst", place.mac), *_destination(address))
+            known: Match = (("tunnel_id", segment.vni), ("eth_dst", place.mac), *_destination(address))
             yield Flow(FROM_HERE, MAPPED, known, way)
             yield from self._from_siblings(segment, address, (DecTtl(), *way))
 
@@ -139,7 +139,7 @@ class LispRules(tunnels.TunnelRules):
             return
         for sibling in self._siblings[segment.tenant, segment.name]:
             if _router(sibling, address):
-                match = (("tunnel_id", sibling.vni), ("eth_dst", sibling.gateway_mac), *_destination(address))
+                match: Match = (("tunnel_id", sibling.vni), ("eth_dst", sibling.gateway_mac), *_destination(address))
                 yield Flow(FROM_HERE, MAPPED, match, actions)
 
     def _to_gateway(self, segment: Segment, place: Place, way: tuple[Action, ...]) -> Iterator[Flow]:
