@@ -6,15 +6,15 @@ import itertools
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from chimera import session
 from chimera.model.codec import from_json, to_json
-from chimera.model.errors import SessionError
+from chimera.model.errors import LabError, SessionError
 from chimera.model.result import Result
 from chimera.net import rundir, sandbox
-from chimera.net.machine import need_tun
 from chimera.net.sandbox import Child
 from chimera.report.html import write_html
 from chimera.report.json import write_json
@@ -27,19 +27,22 @@ def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progre
     """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html`` and captures to ``out``.
 
     Raises:
-        LabError: it ended without a result; the session has said why, and the error carries its exit status.
+        LabError: it ended without a result; the error says why, as far as the session could, and has its exit status.
     """
     assert experiment.script is not None
-    need_tun()
+    session.need_machine(experiment)
     run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}")
     handover = run_dir.path / "result.json"
+    last_words = run_dir.path / "why"
     try:
         run_dir.describe(kind="run", out=str(out.absolute()) if out else None, scenario=experiment.script.name)
         with output_folder(out, run_dir.name) as partial:
-            child = sandbox.launch(run_dir, lambda: _inside(experiment, handover, partial, record_all, progress))
+            child = sandbox.launch(
+                run_dir, lambda: _told(last_words, lambda: _inside(experiment, handover, partial, record_all, progress))
+            )
             status = _wait(child)
             if status:
-                raise Failed(status)
+                raise Failed(status, last_words.read_text(errors="replace") if last_words.exists() else "")
             down_s = time.time() - handover.stat().st_mtime
             result = from_json(handover.read_bytes(), Result)
             result = replace(result, timing=replace(result.timing, down_s=round(down_s, 3)))
@@ -52,10 +55,10 @@ def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progre
 
 
 class Failed(SessionError):
-    """The session ended without a result and has printed why."""
+    """The session ended without a result; where it could not say why, what it printed does."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__("the run ended without a result")
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why or f"the run ended without a result, with status {status}")
         self.exit_status = status
 
 
@@ -66,6 +69,18 @@ def _wait(child: Child) -> int:
     except BaseException:
         child.kill()
         child.wait()
+        raise
+
+
+def _told(last_words: Path, session: Callable[[], int]) -> int:
+    """Run ``session``; why it failed goes to the launcher, who tells the user (of a defect, the traceback does)."""
+    try:
+        return session()
+    except LabError as error:
+        last_words.write_text(str(error), errors="replace")
+        return error.exit_status
+    except Exception as error:
+        last_words.write_text(f"{type(error).__name__}: {error}", errors="replace")
         raise
 
 

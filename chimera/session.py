@@ -37,6 +37,7 @@ from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
 from chimera.net import netns, network, plan
 from chimera.net.controller import API, Controller
+from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
 from chimera.net.ovs import FOLDER as OVS_FOLDER
 from chimera.net.rundir import PARTIAL
@@ -114,7 +115,7 @@ def prepare_topology(
     network.check(topology, forwarding, overlay.name)
     holders = overlay.gateway_holders(topology, options)
     segments_at = holders[0] if len(holders) == 1 else None
-    underlay = plan.plan(topology, forwarding, segments_at=segments_at)
+    underlay = plan.plan(topology, forwarding, segments_at=segments_at, fabric=overlay.fabric)
     inventory = Inventory(
         topology=topology,
         underlay=underlay,
@@ -168,7 +169,19 @@ def _wire(overlay: Overlay, inventory: Inventory, holders: Sequence[str], segmen
         vm_ports={vm.name: overlay.vm_port(inventory, vm.hypervisor, vm) for vm in topology.vms},
         datapath_ids={node.name: ports.datapath_id(node) for node in topology.vteps},
         segments_at=segments_at,
+        translator=overlay.translator(inventory.options),
     )
+
+
+def need_machine(experiment: Experiment) -> None:
+    """Refuse an experiment that this machine cannot run, before anything is started.
+
+    Raises:
+        MachineError: what is missing, and what mends it.
+    """
+    need_tun()
+    if experiment.wiring.translator:
+        need_translators()
 
 
 # -- in the sandbox ----------------------------------------------------------------------------

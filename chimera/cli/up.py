@@ -24,12 +24,11 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
     """
     from chimera.hold import hold
     from chimera.net import rundir, sandbox
-    from chimera.net.machine import need_tun
-    from chimera.session import prepare
+    from chimera.session import need_machine, prepare
 
     experiment = prepare(topology, overlay or common.DEFAULT_OVERLAY, settings=common.parse_settings(settings))
     common.need_root()
-    need_tun()
+    need_machine(experiment)
     progress = common.progress(quiet)
     run_dir = rundir.claim(name or experiment.topology.name)
     listening, ready = os.pipe()

@@ -66,13 +66,14 @@ class Map:
         self._on_entry(_LOOKUP, ctypes.create_string_buffer(key, len(key)), value)
         return value.raw
 
-    def keys(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         """All keys of a hash."""
         previous: ctypes.Array[ctypes.c_char] | None = None
         while True:
             found = ctypes.create_string_buffer(self._key_bytes)
+            after = ctypes.addressof(previous) if previous else 0
             try:
-                _call(_NEXT_KEY, _words(self._fd, ctypes.addressof(previous) if previous else 0, ctypes.addressof(found)))
+                _call(_NEXT_KEY, _words(self._fd, after, ctypes.addressof(found)))
             except FileNotFoundError:
                 return
             yield found.raw

@@ -66,6 +66,17 @@ def need_tun() -> None:
         raise MachineError("/dev/net/tun is missing: Open vSwitch's userspace datapath cannot make bridges", _MAKE_TUN)
 
 
+def need_translators() -> None:
+    """Have eBPF and the translators for wire formats that Open vSwitch lacks.
+
+    Raises:
+        MachineError: they are not to be had; overlays without them run all the same.
+    """
+    for found, remedy in ((probes.ebpf(), _PRIVILEGED), (probes.translators(), _apt("clang", "libbpf-dev"))):
+        if found.present is False:
+            raise MachineError(f"this overlay's frames need an eBPF translator: {found.detail}", found.remedy or remedy)
+
+
 def has_netem() -> bool:
     """True where the kernel delays and loses frames by itself (``sch_netem``); else the lab's delay line does it."""
     return probes.netem().present is True
@@ -126,9 +137,16 @@ def _probes() -> tuple[_Probe, ...]:
         _Probe(
             "eBPF",
             False,
-            "wire formats that Open vSwitch lacks have no translator",
+            "wire formats that Open vSwitch lacks have no translator (mpls, trill, fabricpath, lisp wire=lisp)",
             _PRIVILEGED,
             probes.ebpf,
+        ),
+        _Probe(
+            "translators",
+            False,
+            "overlays whose frames Open vSwitch lacks do not run",
+            _apt("clang", "libbpf-dev"),
+            probes.translators,
         ),
         _Probe(
             "user namespaces",

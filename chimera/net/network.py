@@ -187,7 +187,7 @@ class Network:
         netns.ip_batch(item.name, self._node_lines(item))
         self._finish_legs(item.name)
         if item.name in self.underlay.vtep:
-            self._resolve_neighbours(item.name)
+            self._prepare_tunnels(item.name)
 
     def _node_lines(self, node: Node) -> list[str]:
         lines = ["link set lo up"]
@@ -218,8 +218,13 @@ class Network:
                 yield f"link set dev {address.interface} up"
                 yield f"addr add {address.address} dev {address.interface}"
 
-    def _resolve_neighbours(self, name: str) -> None:
-        """Tell Open vSwitch the MACs its tunnels need: it drops a frame whose next hop it must ask for (facts.md)."""
+    def _prepare_tunnels(self, name: str) -> None:
+        """Tell Open vSwitch the MACs its tunnels need, for it drops a frame whose next hop it must ask for (facts.md).
+
+        And the source ports that tell flows apart: the dynamic range (RFC 7348 section 5, RFC 7510 section 3), which
+        its default begins below.
+        """
+        self.switches[name].appctl("tnl/egress_port_range", "49152", "65535")
         for address, mac in plan.neighbours(self.topology, self.underlay, name).items():
             self.switches[name].appctl("tnl/neigh/set", PHYSICAL, address, mac)
 
@@ -302,7 +307,7 @@ class Network:
         ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
         netns.ip_batch(name, [*ups, *self._node_lines(node)], force=True)
         self._finish_legs(name)
-        self._resolve_neighbours(name)
+        self._prepare_tunnels(name)
         for vm in self.vms_at(name):
             guests.thaw(vm)
         self._replan()

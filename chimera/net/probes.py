@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chimera.model.errors import MachineError
-from chimera.net import tools
+from chimera.net import bpf, tools
 
 ENOUGH_MEMORY_MB = 2000
 AS_ROOT = "sudo lab doctor"
 
 _DEADLINE_S = 10
-_BPF_CALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}  # asm/unistd.h
 _BPF_PROG_LOAD = 5
 _BPF_PROG_TYPE_XDP = 6
 _RETURN_0 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
@@ -154,7 +153,7 @@ def ebpf() -> Outcome:
     """Load the smallest XDP program through bpf(2) and let go of it."""
     if os.geteuid() != 0:
         return _UNTRIED
-    call = _BPF_CALL.get(platform.machine())
+    call = bpf.SYSTEM_CALL.get(platform.machine())
     if call is None:
         return Outcome(False, f"its system call is not known for {platform.machine()}")
     program, licence = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
@@ -168,6 +167,16 @@ def ebpf() -> Outcome:
         return Outcome(False, os.strerror(ctypes.get_errno()))
     os.close(fd)
     return Outcome(True, "programs can be loaded")
+
+
+def translators() -> Outcome:
+    """Have every translator built; whether the kernel takes programs is :func:`ebpf`'s."""
+    try:
+        made = [tools.translator(name).name for name in tools.translator_names()]
+        tools.native_tool(tools.TRANSLATOR_LOADER)
+    except MachineError as error:
+        return Outcome(False, str(error).splitlines()[0], error.remedy)
+    return Outcome(True, f"{len(made)} are compiled")
 
 
 # -- looking --------------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class Translation:
     def _count(self, name: str, table: str) -> int:
         opened = bpf.Map(bpf.FOLDER / name / table, *_TABLES[table])
         try:
-            return sum(1 for _ in opened.keys())
+            return sum(1 for _ in opened)
         finally:
             opened.close()
 
