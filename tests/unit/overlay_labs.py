@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory
@@ -95,8 +96,17 @@ def _fits(fields: dict[str, Any], name: str, wanted: Any) -> bool:
     have = fields.get(name)
     if have is None or not isinstance(wanted, tuple):
         return bool(have == wanted)
-    value, mask = (int(str(part).replace(":", ""), 16) for part in wanted)
-    return int(str(have).replace(":", ""), 16) & mask == value
+    value, mask = map(_bits, wanted)
+    return _bits(have) & mask == value
+
+
+def _bits(value: int | str) -> int:
+    """A field's value as a number: of an address, IP or MAC, its bits."""
+    if isinstance(value, int):
+        return value
+    if "." in value or value.count(":") != 5 or "::" in value:
+        return int(ip_address(value))
+    return int(value.replace(":", ""), 16)
 
 
 @dataclass
