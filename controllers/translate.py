@@ -57,6 +57,7 @@ def added(flow: Flow) -> bytes:
             cookie=flow.cookie,
             table_id=flow.table,
             priority=flow.priority,
+            idle_timeout=flow.idle_timeout_s,
             match=parser.OFPMatch(**{name: _matched(name, value) for name, value in flow.match}),
             instructions=_instructions(flow.actions),
         )

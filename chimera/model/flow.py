@@ -101,15 +101,16 @@ Action = Output | SetField | Move | DecTtl | PushVlan | PopVlan | Goto | Resubmi
 
 @dataclass(frozen=True)
 class Flow:
-    """One OpenFlow entry; an empty ``actions`` drops."""
+    """One OpenFlow entry; an empty ``actions`` drops. With ``idle_timeout_s`` it goes when nothing hit it for so long."""
 
     table: int
     priority: int
     match: tuple[tuple[str, Value], ...]
     actions: tuple[Action, ...]
+    idle_timeout_s: int = 0
 
     @cached_property
     def cookie(self) -> int:
         """64-bit hash of the flow's content, never 0 (0 is what learned and hand-made flows carry)."""
-        text = repr((self.table, self.priority, self.match, self.actions)).encode()
+        text = repr((self.table, self.priority, self.match, self.actions, self.idle_timeout_s)).encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) or 1

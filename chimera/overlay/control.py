@@ -17,6 +17,7 @@ from chimera.model.control import (
     Event,
     Inventory,
     PacketIn,
+    PacketOut,
     PortDown,
     PortUp,
     SwitchDown,
@@ -50,13 +51,17 @@ class Place:
     mac: str
 
 
+Conversation = tuple[str, str]  # a switch, and an interface that it has learned the way to
+
+
 @dataclass(frozen=True)
 class View:
-    """One segment as it is now: its interfaces and their places."""
+    """One segment as it is now: its interfaces, their places, and whom of them switches elsewhere talk to."""
 
     segment: Segment
     places: Mapping[str, Place]
     interfaces: Mapping[str, Interface]
+    conversations: frozenset[Conversation] = frozenset()
 
     @cached_property
     def switches(self) -> frozenset[str]:
@@ -68,12 +73,19 @@ class View:
         here = [(self.interfaces[i], place) for i, place in self.places.items() if place.switch == switch]
         return sorted(here, key=lambda pair: pair[1].port)
 
+    def without_leavers(self) -> View:
+        """A switch that has nobody in the segment any more talks to nobody in it."""
+        return replace(self, conversations=frozenset(c for c in self.conversations if c[0] in self.switches))
+
 
 class Rules:
     """What one overlay wants of its switches; by default nothing.
 
-    All flows of all fragments of a switch differ in their matches.
+    All flows of all fragments of a switch differ in their matches. With ``conversational``, a switch learns the way to
+    an interface elsewhere by the first unicast frame between that interface and one of its own.
     """
+
+    conversational = False
 
     def switch_flows(self, switch: str) -> tuple[Flow, ...]:
         """Flows that do not depend on who is where."""
@@ -106,11 +118,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class State:
-    """``seen``: for every interface that ever came up, its places, the latest last (none: it is gone)."""
+    """``seen``: for every interface that ever came up, its places, the latest last (none: it is gone).
+
+    ``conversations`` are each segment's; a switch may have let one expire since.
+    """
 
     seen: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
     programs: Mapping[str, Program] = field(default_factory=dict)
     connected: frozenset[str] = frozenset()
+    conversations: Mapping[str, frozenset[Conversation]] = field(default_factory=dict)
 
 
 def interfaces_of(topology: Topology, gateway_holders: Iterable[str]) -> dict[str, Interface]:
@@ -179,18 +195,18 @@ class SegmentControl:
                 return self._packet(state, event)
         return state, ()
 
-    def _view(self, seen: Mapping[str, tuple[Place, ...]], segment: str) -> View:
+    def _view(self, state: State, segment: str) -> View:
         members = self._members[segment]
-        places = {i: seen[i][-1] for i in members if seen.get(i)}
-        return View(self._topology.segment(segment), places, members)
+        places = {i: state.seen[i][-1] for i in members if state.seen.get(i)}
+        return View(self._topology.segment(segment), places, members, state.conversations.get(segment, frozenset()))
 
     def _moved(self, state: State, iface_id: str, places: tuple[Place, ...]) -> tuple[State, tuple[Effect, ...]]:
         """An interface's places changed: revise the programs of the switches of its segment, destination first."""
         segment = self._interfaces[iface_id].segment
-        seen = {**state.seen, iface_id: places}
-        old, new = self._view(state.seen, segment), self._view(seen, segment)
+        moved = replace(state, seen={**state.seen, iface_id: places})
+        old, new = self._view(state, segment), self._view(moved, segment).without_leavers()
         if old == new:
-            return replace(state, seen=seen), ()
+            return moved, ()
         regrouped = old.switches != new.switches or self._rules.audience(old) != self._rules.audience(new)
         programs = dict(state.programs)
         additions: list[Effect] = []
@@ -204,7 +220,8 @@ class SegmentControl:
                 additions += added
                 deletions += deleted
         routes = self._routes(old, new, iface_id)
-        return replace(state, seen=seen, programs=programs), (*additions, *routes, *deletions)
+        moved = replace(moved, programs=programs, conversations={**state.conversations, segment: new.conversations})
+        return moved, (*additions, *routes, *deletions)
 
     def _revision(
         self, old: View, new: View, switch: str, iface_id: str, regrouped: bool
@@ -232,9 +249,12 @@ class SegmentControl:
         return list(dict.fromkeys([*ends, *rest]))
 
     def _interface_fragment(self, view: View, switch: str, iface_id: str) -> tuple[Flow, ...]:
-        if iface_id not in view.places or switch not in self._rules.reached(view):
+        place = view.places.get(iface_id)
+        if place is None or switch not in self._rules.reached(view):
             return ()
-        return self._rules.interface_flows(view.segment, switch, view.interfaces[iface_id], view.places[iface_id])
+        if self._rules.conversational and place.switch != switch and (switch, iface_id) not in view.conversations:
+            return ()
+        return self._rules.interface_flows(view.segment, switch, view.interfaces[iface_id], place)
 
     def _routes(self, old: View, new: View, iface_id: str) -> list[Effect]:
         prefixes = self._rules.advertised(new.segment, new.interfaces[iface_id])
@@ -250,11 +270,36 @@ class SegmentControl:
         asker, place = self._at(state, event.switch, event.in_port)
         if asker is None or place is None or len(event.data) < 14:
             return state, ()
+        announced: tuple[Effect, ...] = ()
         if responder.is_announcement(event.data):
-            return self._moved(state, asker.iface_id, (*_elsewhere(state, asker.iface_id, place.switch), place))
-        view = self._view(state.seen, asker.segment)
+            places = (*_elsewhere(state, asker.iface_id, place.switch), place)
+            state, announced = self._moved(state, asker.iface_id, places)
+        view = self._view(state, asker.segment)
+        if self._rules.conversational and (found := _addressee(view, event)):
+            state, effects = self._conversed(state, view, asker, found, event)
+            return state, (*announced, *effects)
         seen = frozenset(self._members[asker.segment].keys() & state.seen.keys())
-        return state, self._rules.packet(view, asker, event, seen)
+        return state, (*announced, *self._rules.packet(view, asker, event, seen))
+
+    def _conversed(
+        self, state: State, view: View, asker: Interface, found: str, event: PacketIn
+    ) -> tuple[State, tuple[Effect, ...]]:
+        """The switches of two interfaces learn the ways to each other, and the frame that told goes on its way.
+
+        Flows are added even where a switch should hold them: they may have expired there.
+        """
+        there, back = (event.switch, found), (view.places[found].switch, asker.iface_id)
+        view = replace(view, conversations=view.conversations | {there, back})
+        learned = {conversation: self._interface_fragment(view, *conversation) for conversation in (back, there)}
+        if not learned[there]:
+            return state, ()
+        programs, effects = dict(state.programs), list[Effect]()
+        for (switch, iface_id), flows in learned.items():
+            programs[switch] = program.revised(programs[switch], {("interface", iface_id): flows})
+            effects += program.effects(switch, flows if switch in state.connected else (), ())[0]
+        sent_on = (PacketOut(event.switch, event.data, flow.actions) for flow in learned[there])
+        conversations = {**state.conversations, asker.segment: view.conversations}
+        return replace(state, programs=programs, conversations=conversations), (*effects, *sent_on)
 
     def _at(self, state: State, switch: str, port: int) -> tuple[Interface | None, Place | None]:
         for iface_id, places in state.seen.items():
@@ -266,3 +311,14 @@ class SegmentControl:
 
 def _elsewhere(state: State, iface_id: str, switch: str) -> tuple[Place, ...]:
     return tuple(place for place in state.seen.get(iface_id, ()) if place.switch != switch)
+
+
+def _addressee(view: View, event: PacketIn) -> str:
+    """Whom a unicast frame is for that the switch knew no way for, empty where nobody elsewhere has its MAC.
+
+    Frames that a switch classified come with their segment's VNI, what it sends up before that with none.
+    """
+    if event.data[0] & 1 or event.tunnel_id != view.segment.vni or event.switch not in view.switches:
+        return ""
+    elsewhere = ((i, place) for i, place in view.places.items() if place.switch != event.switch)
+    return next((i for i, place in elsewhere if responder.mac_bytes(place.mac) == event.data[:6]), "")

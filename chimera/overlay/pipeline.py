@@ -11,6 +11,7 @@ from chimera.overlay.responder import ARP, ICMPV6, IPV6, NS, RARP
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 GROUP = ("01:00:00:00:00:00", "01:00:00:00:00:00")  # the group bit: broadcast and multicast
+UNICAST = ("00:00:00:00:00:00", "01:00:00:00:00:00")
 IPV6_MULTICAST = ("33:33:00:00:00:00", "ff:ff:00:00:00:00")  # RFC 2464 section 7
 
 CLASSIFY = 0  # which port, whose frame, which segment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chimera.model.errors import InputError, did_you_mean
-from chimera.overlay import lisp, mpls, otv, vlan, vxlan
+from chimera.overlay import fabricpath, lisp, mpls, otv, trill, vlan, vxlan
 from chimera.overlay.base import Overlay
 
 
@@ -26,6 +26,8 @@ OVERLAYS = table(
         mpls.OVERLAY,
         lisp.OVERLAY,
         otv.OVERLAY,
+        trill.OVERLAY,
+        fabricpath.OVERLAY,
     )
 )
 

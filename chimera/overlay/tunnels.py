@@ -15,7 +15,7 @@ from chimera.model.control import Effect, Inventory, PacketIn, PacketOut
 from chimera.model.flow import Action, Flow, Goto, Output
 from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment, Topology
-from chimera.model.underlay import Forwarding
+from chimera.model.underlay import Fabric, Forwarding, edge_address, tree_address
 from chimera.overlay import pipeline, ports, responder
 from chimera.overlay.base import Option, Options, central_gateway
 from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View, owners_of
@@ -66,8 +66,40 @@ class VniTunnels(Encapsulation):
         return (pipeline.from_tunnel(FROM_TUNNEL),)
 
 
+class FabricEdges(Encapsulation):
+    """A layer 2 fabric leads to the receiver, the segment's VLAN is on the wire, broadcasts are one frame on a tree.
+
+    All edges get that frame, and those without ports in the segment drop it.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        fabric = inventory.underlay.fabric
+        if fabric is None:
+            raise ValueError(f"the underlay was planned without the fabric that overlay {inventory.overlay} needs")
+        self._fabric = fabric
+
+    def towards(self, segment: Segment, receiver: str) -> tuple[Action, ...]:
+        """To the receiver's nickname or switch ID."""
+        return pipeline.renamed(segment.vlan, edge_address(self._fabric.identifier(receiver)))
+
+    def to_all(self, segment: Segment, receivers: Sequence[str]) -> tuple[Action, ...]:
+        """One frame on the segment's tree, where it is for anybody."""
+        return pipeline.renamed(segment.vlan, tree_address(tree(self._fabric, segment))) if receivers else ()
+
+    def arriving(self, segment: Segment, switch: str) -> tuple[Flow, ...]:
+        """The VLAN stands for the segment, at every switch."""
+        return (pipeline.renamed_from_tunnel(segment.vlan, segment.vni, FROM_TUNNEL),)
+
+
+def tree(fabric: Fabric, segment: Segment) -> int:
+    """The distribution tree of a segment: segments share the load among a fabric's trees."""
+    return fabric.trees[segment.vlan % len(fabric.trees)]
+
+
 class TunnelRules(Rules):
     """Everything known is programmed, address questions are answered at the first hop, unknown unicast is dropped."""
+
+    idle_timeout_s = 0  # of the ways to interfaces elsewhere; 0: they stay
 
     def __init__(self, topology: Topology, encapsulation: Encapsulation, anycast: bool) -> None:
         self._encapsulation = encapsulation
@@ -103,7 +135,7 @@ class TunnelRules(Rules):
         """The way to an interface; where it is here, also what it may send."""
         if place.switch != switch:
             way = self._encapsulation.towards(segment, place.switch)
-            return () if self._local_only(interface) else _reach(segment.vni, place.mac, way)
+            return () if self._local_only(interface) else _reach(segment.vni, place.mac, way, self.idle_timeout_s)
         known = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
         deliver = (Output(place.port),)
         allowed = pipeline.classified(segment.vni, place, Goto(FROM_HERE))
@@ -136,14 +168,16 @@ class TunnelRules(Rules):
 
 
 @lru_cache(maxsize=65536)
-def _reach(vni: int, mac: str, way: tuple[Action, ...]) -> tuple[Flow]:
+def _reach(vni: int, mac: str, way: tuple[Action, ...], idle_timeout_s: int) -> tuple[Flow]:
     """The way through the tunnel, one and the same at every switch but the interface's own."""
-    return (Flow(FROM_HERE, KNOWN, (("tunnel_id", vni), ("eth_dst", mac)), way),)
+    return (Flow(FROM_HERE, KNOWN, (("tunnel_id", vni), ("eth_dst", mac)), way, idle_timeout_s),)
 
 
-def control(inventory: Inventory, encapsulation: Encapsulation) -> SegmentControl:
-    """The control plane of an overlay that has nothing of its own but its wire format."""
-    rules = TunnelRules(inventory.topology, encapsulation, is_anycast(inventory.options))
+def control(
+    inventory: Inventory, encapsulation: Encapsulation, rules_of: type[TunnelRules] = TunnelRules
+) -> SegmentControl:
+    """The control plane of an overlay that has little of its own but its wire format."""
+    rules = rules_of(inventory.topology, encapsulation, is_anycast(inventory.options))
     return SegmentControl(inventory, rules, gateway_holders(inventory.topology, inventory.options))
 
 
