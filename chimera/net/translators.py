@@ -64,7 +64,7 @@ class Translation:
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(lambda node: bpf.load(node, program, hooks[node]), hooks))
         if self.underlay.fabric is None:
-            for node in hooks:
+            for node in hooks if self.translator.variant else ():  # 0 is what the kernel starts with
                 self._write(node, "variant", {_FIRST: _WORD.pack(self.translator.variant)})
             return
         for name in hooks:
