@@ -121,8 +121,9 @@ def test_tenants_with_equal_addresses_do_not_meet() -> None:
 
 def test_a_mac_does_not_get_what_is_for_another_address() -> None:
     made = lab()
-    assert ends(made, "r1", "10.0.0.13", mac(made, "r2")) == []
-    assert ends(made, "r1", "fe80::1", mac(made, "r2")) == []
+    made.happen(up(made, "r3", "hv3"), PortDown("hv1", "r3"))  # where r2 is, too
+    assert ways(made, "r1", "10.0.0.13", mac(made, "r2")) == []
+    assert ways(made, "r1", "fe80::1", mac(made, "r2")) == []
 
 
 def test_within_a_hypervisor_a_mac_is_enough() -> None:
