@@ -80,7 +80,7 @@ class FabricNode:
     ``identifier`` is its nickname or switch ID, 0 for a plain bridge between RBridges. ``ports`` are its interfaces in
     the fabric, with their MACs. ``unicast`` maps egress identifiers to the ways there. ``trees`` maps a distribution
     tree (TRILL: the nickname of its root; FabricPath: the FTag) to the interfaces of this node on it, ``reverse_path``
-    (tree, ingress identifier) to the one interface at which such frames are accepted (RFC 6325 section 4.5.2).
+    (tree, then ingress identifier) to the one interface at which such frames are accepted (RFC 6325 section 4.5.2).
     ``stations`` is a plain bridge's: MACs of RBridges and where they are. ``edge``: frames end here (a hypervisor or
     gateway), they never pass through.
     """
@@ -90,13 +90,13 @@ class FabricNode:
     edge: bool = False
     unicast: dict[int, tuple[Hop, ...]] = field(default_factory=dict)
     trees: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    reverse_path: dict[tuple[int, int], str] = field(default_factory=dict)
+    reverse_path: dict[int, dict[int, str]] = field(default_factory=dict)
     stations: dict[str, str] = field(default_factory=dict)
 
     @property
     def entries(self) -> int:
         """Forwarding entries, all tables together."""
-        return len(self.unicast) + len(self.trees) + len(self.reverse_path) + len(self.stations)
+        return len(self.unicast) + len(self.trees) + sum(map(len, self.reverse_path.values())) + len(self.stations)
 
 
 @dataclass(frozen=True)

@@ -280,7 +280,7 @@ class _Planner:
         for name, on_tree in interfaces.items():
             nodes[name].trees[identifier] = tuple(on_tree)
         for name, ingress, interface in self.reverse_paths(tree):
-            nodes[name].reverse_path[identifier, self.identifiers[ingress]] = interface
+            nodes[name].reverse_path.setdefault(identifier, {})[self.identifiers[ingress]] = interface
 
     def _rbridge(self, name: str) -> FabricNode:
         return FabricNode(self.identifiers[name], self._ports(name), edge=name in self.edges)

@@ -168,7 +168,11 @@ def _tables(node: FabricNode, indices: Mapping[str, int]) -> dict[str, Entries]:
         "port_macs": {_WORD.pack(indices[i]): _MAC.pack(_mac(mac)) for i, mac in node.ports.items()},
         "unicast": {_WORD.pack(edge): _ways(hops, indices) for edge, hops in node.unicast.items()},
         "trees": {_WORD.pack(tree): _ports((indices[i] for i in on), _MOST_PORTS) for tree, on in trees.items()},
-        "reverse_path": {_ARRIVAL.pack(*key): _WORD.pack(indices[i]) for key, i in node.reverse_path.items()},
+        "reverse_path": {
+            _ARRIVAL.pack(tree, ingress): _WORD.pack(indices[interface])
+            for tree, ways in node.reverse_path.items()
+            for ingress, interface in ways.items()
+        },
         "stations": {_MAC.pack(_mac(mac)): _WORD.pack(indices[i]) for mac, i in node.stations.items()},
     }
 

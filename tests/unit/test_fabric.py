@@ -91,7 +91,7 @@ def flood(wires: Wires, ingress: str, tree: int) -> Flooded:
         assert hop < 64, "the hop count ran out"
         for port in wires.hear(node, interface):
             here = nodes[port.node]
-            if here.reverse_path.get((tree, identifier)) != port.interface:
+            if here.reverse_path.get(tree, {}).get(identifier) != port.interface:
                 continue
             if here.edge:
                 outcome.taken[port.node] += 1
@@ -259,7 +259,7 @@ def test_an_rbridge_that_is_not_on_the_tree_of_a_lan_expects_the_frame_elsewhere
     tree, spine2 = fabric.identifier("spine1"), fabric.nodes["spine2"]
     (uplink,) = spine2.trees[tree]
     assert len(spine2.ports) == 4
-    assert {i for (t, _), i in spine2.reverse_path.items() if t == tree} == {uplink}
+    assert set(spine2.reverse_path[tree].values()) == {uplink}
 
 
 def test_a_plan_holds_a_fabric_where_one_is_wanted() -> None:
