@@ -25,7 +25,10 @@ struct hook {
 	char program[64];
 };
 
-static char last_words[4096]; /* what libbpf said last: the verifier's reason */
+#define MOST_LINES 12
+
+static char said[1 << 18]; /* what libbpf said: the verifier's reason stands near the end of it */
+static size_t said_bytes;
 
 static void die(const char *format, ...)
 {
@@ -34,13 +37,21 @@ static void die(const char *format, ...)
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
 	va_end(arguments);
-	fprintf(stderr, "%s%s\n", *last_words ? "\n" : "", last_words);
+	const char *end = said + said_bytes, *line = end;
+	for (int lines = 0; line > said && lines <= MOST_LINES; line--)
+		lines += line[-1] == '\n';
+	fprintf(stderr, "\n%s", line);
 	exit(1);
 }
 
 static int remember(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	return level == LIBBPF_WARN ? vsnprintf(last_words, sizeof(last_words), format, arguments) : 0;
+	if (level != LIBBPF_WARN)
+		return 0;
+	int bytes = vsnprintf(said + said_bytes, sizeof(said) - said_bytes, format, arguments);
+	if (bytes > 0)
+		said_bytes += (size_t)bytes < sizeof(said) - said_bytes ? (size_t)bytes : sizeof(said) - said_bytes - 1;
+	return bytes;
 }
 
 static void choose_programs(struct bpf_object *object, const struct hook *hooks, int count)
@@ -62,6 +73,8 @@ static void pin_maps(struct bpf_object *object, const char *folder)
 	char path[512];
 
 	bpf_object__for_each_map(map, object) {
+		if (bpf_map__is_internal(map))
+			continue; /* constants: nobody else's */
 		snprintf(path, sizeof(path), "%s/%s", folder, bpf_map__name(map));
 		if (bpf_map__set_pin_path(map, path))
 			die("map %s cannot be pinned at %s", bpf_map__name(map), path);

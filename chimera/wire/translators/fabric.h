@@ -107,6 +107,7 @@ static __always_inline const struct hop *way_to(__u32 egress, __u32 hash)
 	if (!ways || ways->count == 0 || ways->count > MOST_HOPS)
 		return NULL;
 	__u32 chosen = hash % ways->count;
+	barrier_var(chosen); /* the compiler knows the bound, the verifier wants to see it checked */
 	return chosen < MOST_HOPS ? &ways->hops[chosen] : NULL;
 }
 
