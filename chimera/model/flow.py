@@ -101,7 +101,7 @@ Action = Output | SetField | Move | DecTtl | PushVlan | PopVlan | Goto | Resubmi
 
 @dataclass(frozen=True)
 class Flow:
-    """One OpenFlow entry; an empty ``actions`` drops. With ``idle_timeout_s`` it goes when nothing hit it for so long."""
+    """One OpenFlow entry; an empty ``actions`` drops. What nothing hits for ``idle_timeout_s`` (not 0) goes."""
 
     table: int
     priority: int

@@ -2,9 +2,9 @@
 
 The ingress RBridge names the egress RBridge by its nickname (section 3.7); core RBridges pass frames on by it, over
 equal-cost paths, until the hop count ends. The inner frame has the segment's VLAN tag, always (section 4.1.2).
-Broadcast and multicast are one frame on a distribution tree (section 4.5). Who is where is the central controller's knowledge: no
-egress is unknown, and nothing floods for the lack of it. OpenFlow names a nickname by an address that is on no link
-(:func:`~chimera.model.underlay.edge_address`); the translator at the uplink spells the frame.
+Broadcast and multicast are one frame on a distribution tree (section 4.5). Who is where is the central controller's
+knowledge: no egress is unknown, and nothing floods for the lack of it. OpenFlow names a nickname by an address that is
+on no link (:func:`~chimera.model.underlay.edge_address`); the translator at the uplink spells the frame.
 """
 
 from __future__ import annotations

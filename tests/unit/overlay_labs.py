@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory
-from chimera.model.flow import Flow, Goto, Output, SetField
+from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory, PacketIn, PacketOut
+from chimera.model.flow import CONTROLLER, Action, Flow, Goto, Output, SetField
 from chimera.model.topology import Endpoint, Kind, Node, Segment, Site, Topology
-from chimera.model.underlay import Forwarding, Underlay
+from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding, Underlay, edge_address, tree_address
 from chimera.overlay import registry
 from chimera.overlay.base import check_options
 from chimera.overlay.ports import TUNNEL
@@ -43,12 +43,21 @@ def inventory(overlay: str = "vxlan", **options: str) -> Inventory:
     )
     topology = Topology("test", "", (Site("dc"),), tuple(nodes), endpoints, (red, blue), ())
     vtep = {node.name: f"192.0.2.{n}" for n, node in enumerate(topology.vteps, start=1)}
-    underlay = Underlay(Forwarding.ROUTED, 1600, (), (), vtep, {}, {})
+    underlay = Underlay(Forwarding.ROUTED, 1600, (), (), vtep, {}, {}, fabric(registry.get(overlay).fabric, vtep))
     checked = check_options(registry.get(overlay), options)
     return Inventory(topology, underlay, overlay, checked)
 
 
+def fabric(kind: FabricKind | None, edges: Iterable[str]) -> Fabric | None:
+    """A fabric as edges see it: identifiers from 17 on, and two trees."""
+    if kind is None:
+        return None
+    nodes = {name: FabricNode(identifier, {}, edge=True) for identifier, name in enumerate(edges, start=17)}
+    return Fabric(kind, nodes, trees=(7, 9))
+
+
 Key = tuple[int, int, frozenset[Any]]
+Ends = list[tuple[str, int]]
 
 
 @dataclass
@@ -84,6 +93,16 @@ class Switch:
                     out.append((action.port, dict(fields)))
                 elif isinstance(action, Goto):
                     table = action.table
+        return out
+
+    def send(self, fields: dict[str, Any], actions: Iterable[Action]) -> list[tuple[int, dict[str, Any]]]:
+        """Ports a frame of the controller leaves by, with the fields it then has."""
+        fields, out = dict(fields), list[tuple[int, dict[str, Any]]]()
+        for action in actions:
+            if isinstance(action, SetField):
+                fields[action.field] = action.value
+            elif isinstance(action, Output):
+                out.append((action.port, dict(fields)))
         return out
 
     def lookup(self, table: int, fields: dict[str, Any]) -> Flow | None:
@@ -131,18 +150,39 @@ class Lab:
                     self.switches[effect.switch].apply(effect)
         return self.effects
 
-    def receivers(self, switch: str, in_port: int, frame: dict[str, Any]) -> list[tuple[str, int]]:
-        """Where a frame that enters at a port ends up, tunnels followed; one element for each copy."""
-        vteps = {address: name for name, address in self.inventory.underlay.vtep.items()}
-        ends = []
+    def receivers(self, switch: str, in_port: int, frame: dict[str, Any]) -> Ends:
+        """Where a frame that enters at a port ends up, tunnels and controller followed; one element for each copy."""
+        ends: Ends = []
         for port, fields in self.switches[switch].forward(in_port, frame):
-            if port != TUNNEL:
-                ends.append((switch, port))
-                continue
-            carried = {**frame, "tunnel_id": fields["tunnel_id"]}
-            far = vteps[fields["tun_ipv4_dst"]]
-            ends += [(far, p) for p, _ in self.switches[far].forward(TUNNEL, carried)]
+            if port == CONTROLLER:
+                for sent_on in self.ask(switch, in_port, frame, fields.get("tunnel_id", 0)):
+                    for out_port, out in self.switches[switch].send(frame, sent_on.actions):
+                        ends += self._out(switch, out_port, out, frame)
+            else:
+                ends += self._out(switch, port, fields, frame)
         return ends
+
+    def ask(self, switch: str, in_port: int, frame: dict[str, Any], tunnel_id: int = 0) -> list[PacketOut]:
+        """The frames that the controller sends when it gets this one."""
+        macs = bytes.fromhex((frame["eth_dst"] + frame["eth_src"]).replace(":", ""))
+        data = macs + frame["eth_type"].to_bytes(2) + bytes(range(46))
+        return [e for e in self.happen(PacketIn(switch, in_port, data, tunnel_id)) if isinstance(e, PacketOut)]
+
+    def _out(self, switch: str, port: int, fields: dict[str, Any], frame: dict[str, Any]) -> Ends:
+        if port != TUNNEL:
+            return [(switch, port)]
+        carried = {**frame, "tunnel_id": fields["tunnel_id"]}
+        far = self.reached(switch, fields["tun_ipv4_dst"])
+        return [(f, p) for f in far for p, _ in self.switches[f].forward(TUNNEL, carried)]
+
+    def reached(self, sender: str, address: str) -> list[str]:
+        """The switches that an address on the tunnel leads to: a VTEP, an edge of the fabric, or all on a tree."""
+        underlay = self.inventory.underlay
+        if underlay.fabric is None:
+            return [name for name, vtep in underlay.vtep.items() if vtep == address]
+        if address in map(tree_address, underlay.fabric.trees):
+            return [name for name in underlay.vtep if name != sender]
+        return [name for name in underlay.vtep if edge_address(underlay.fabric.identifier(name)) == address]
 
     def send(self, vm: str, destination: str) -> list[tuple[str, int]]:
         """Where a VM's frame to a MAC ends up."""
