@@ -39,6 +39,6 @@ def from_json(data: bytes | str, kind: type[T]) -> T:
         ValueError: where the JSON is malformed or does not fit the type (msgspec's text says where).
     """
     try:
-        return msgspec.convert(_restore(msgspec.json.decode(data)), kind)
+        return msgspec.convert(_restore(msgspec.json.decode(data)), kind, str_keys=True)
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
