@@ -58,7 +58,7 @@ def added(flow: Flow) -> bytes:
             table_id=flow.table,
             priority=flow.priority,
             idle_timeout=flow.idle_timeout_s,
-            match=parser.OFPMatch(**{name: _matched(name, value) for name, value in flow.match}),
+            match=_match(flow),
             instructions=_instructions(flow.actions),
         )
     )
@@ -102,6 +102,14 @@ def _bytes(built: Any) -> bytes:
     built.set_xid(0)
     built.serialize()
     return bytes(built.buf)
+
+
+def _match(flow: Flow) -> Any:
+    """A match. os-ken sorts fields by class, Nicira's first, and a prerequisite must stand before its field."""
+    wanted = {name: _matched(name, value) for name, value in flow.match}
+    if "nw_ttl" in wanted:
+        wanted["eth_type_nxm"] = wanted.pop("eth_type")
+    return parser.OFPMatch(**wanted)
 
 
 def _matched(name: str, value: Value) -> Any:

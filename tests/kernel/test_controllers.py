@@ -95,6 +95,10 @@ LEARN = Learn(
             Flow(0, 9, (("eth_type", 0x0800), ("ipv4_dst", ("10.0.0.0", "255.0.0.0"))), (DecTtl(), Output(1))),
             "priority=9,ip,nw_dst=10.0.0.0/8 actions=dec_ttl,output:1",
         ),
+        (
+            Flow(0, 9, (("eth_type", 0x86DD), ("nw_ttl", 1), ("eth_dst", "02:00:00:00:00:01")), (Output(1),)),
+            "priority=9,ipv6,dl_dst=02:00:00:00:00:01,nw_ttl=1 actions=output:1",
+        ),
         (Flow(0, 9, (("vlan_vid", 7),), (PopVlan(), Output(1))), "priority=9,dl_vlan=7 actions=pop_vlan,output:1"),
         (
             Flow(0, 9, (("in_port", 1),), (PushVlan(), SetField("vlan_vid", 7), Output(2))),
