@@ -3,8 +3,10 @@
  *   bpfload OBJECT FOLDER HOOK:INTERFACE:PROGRAM …      HOOK is xdp, ingress or egress
  *
  * Every map is pinned in FOLDER (of a bpffs), where the lab fills and reads it. Only the programs that are named are
- * loaded. XDP is the generic kind: it works on every interface, and before any packet socket sees the frame.
- * What is attached goes with the interface. Exit status 1 with one line of text where the kernel refuses.
+ * loaded. XDP is the driver's own: the generic kind passes over frames that another program redirected, and those are
+ * what a core made of programs sends. The driver takes that as a wish for GRO, too, whose merged segments no packet
+ * socket could read: it is switched off again. What is attached goes with the interface. Exit status 1 and the
+ * kernel's words where it refuses.
  */
 #include <errno.h>
 #include <net/if.h>
@@ -12,10 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/sockios.h>
 
 #define MOST_HOOKS 256
 
@@ -95,6 +102,27 @@ static void attach_tc(int ifindex, enum bpf_tc_attach_point point, int program, 
 		die("%s cannot be attached to %s of %s: %s", hook->program, hook->kind, hook->interface, strerror(-failed));
 }
 
+static void disable_gro(const char *interface)
+{
+	struct ethtool_value off = {.cmd = ETHTOOL_SGRO, .data = 0};
+	struct ifreq request = {.ifr_data = (void *)&off};
+	int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memcpy(request.ifr_name, interface, IF_NAMESIZE);
+	if (control < 0 || ioctl(control, SIOCETHTOOL, &request))
+		die("GRO cannot be switched off at %s: %s", interface, strerror(errno));
+	close(control);
+}
+
+static void attach_xdp(int ifindex, int program, const struct hook *hook)
+{
+	int failed = bpf_xdp_attach(ifindex, program, XDP_FLAGS_DRV_MODE, NULL);
+
+	if (failed)
+		die("%s cannot be attached to %s: %s", hook->program, hook->interface, strerror(-failed));
+	disable_gro(hook->interface);
+}
+
 static void attach(struct bpf_object *object, const struct hook *hook)
 {
 	struct bpf_program *program = bpf_object__find_program_by_name(object, hook->program);
@@ -103,13 +131,10 @@ static void attach(struct bpf_object *object, const struct hook *hook)
 	if (!program || !ifindex)
 		die("no %s %s", program ? "interface" : "program", program ? hook->interface : hook->program);
 	int loaded = bpf_program__fd(program);
-	if (strcmp(hook->kind, "xdp") == 0) {
-		int failed = bpf_xdp_attach(ifindex, loaded, XDP_FLAGS_SKB_MODE, NULL);
-		if (failed)
-			die("%s cannot be attached to %s: %s", hook->program, hook->interface, strerror(-failed));
-	} else {
+	if (strcmp(hook->kind, "xdp") == 0)
+		attach_xdp(ifindex, loaded, hook);
+	else
 		attach_tc(ifindex, strcmp(hook->kind, "ingress") == 0 ? BPF_TC_INGRESS : BPF_TC_EGRESS, loaded, hook);
-	}
 }
 
 static struct hook parse(const char *text)

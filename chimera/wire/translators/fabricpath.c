@@ -88,7 +88,7 @@ int spell(struct __sk_buff *skb)
 	return out == skb->ifindex ? TC_ACT_OK : bpf_redirect(out, 0);
 }
 
-SEC("xdp")
+SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its first */
 int respell(struct xdp_md *xdp)
 {
 	struct fabricpath_frame *path = (void *)(long)xdp->data;
@@ -105,7 +105,7 @@ int respell(struct xdp_md *xdp)
 		return XDP_DROP;
 	}
 	__u32 local_id = bpf_ntohs(multi ? path->from.local_id : path->to.local_id);
-	__u16 payload = xdp->data_end - xdp->data - sizeof(*path);
+	__u16 payload = bpf_xdp_get_buff_len(xdp) - sizeof(*path);
 	__builtin_memcpy(vxlan.eth.h_source, &path->from, ETH_ALEN);
 	address_to_vtep(&vxlan, me, ingress);
 	finish_vxlan(&vxlan, payload, bpf_htons(ENTROPY_PORT), local_id);

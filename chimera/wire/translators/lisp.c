@@ -46,7 +46,7 @@ int spell(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
-SEC("xdp")
+SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its first */
 int respell(struct xdp_md *xdp)
 {
 	struct lisp_frame *frame = (void *)(long)xdp->data;

@@ -104,7 +104,7 @@ static __always_inline int is_to_me(const struct trill_header *trill, const stru
 	return egress == me->identifier;
 }
 
-SEC("xdp")
+SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its first */
 int respell(struct xdp_md *xdp)
 {
 	struct trill_frame *trill = (void *)(long)xdp->data;
@@ -124,7 +124,7 @@ int respell(struct xdp_md *xdp)
 		return XDP_DROP;
 	}
 	__u32 vlan = bpf_ntohs(trill->tag) & VLAN_ID;
-	__u16 payload = xdp->data_end - xdp->data - sizeof(*trill) + sizeof(trill->inner_macs);
+	__u16 payload = bpf_xdp_get_buff_len(xdp) - sizeof(*trill) + sizeof(trill->inner_macs);
 	__u8 macs[12];
 	__builtin_memcpy(macs, trill->inner_macs, sizeof(macs));
 	__builtin_memcpy(vxlan.eth.h_source, trill->outer.eth.h_source, ETH_ALEN);
