@@ -15,8 +15,8 @@ from functools import cached_property
 from chimera.model.errors import InputError, SessionError, did_you_mean
 from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
-from chimera.model.underlay import Forwarding, Translator, Underlay
-from chimera.net import cables, guests, kernel, netns, plan, sysctl
+from chimera.model.underlay import Forwarding, Route, Translator, Underlay
+from chimera.net import cables, guests, kernel, netns, plan, sysctl, ways
 from chimera.net.identity import link_macs
 from chimera.net.layer2 import Layer2
 from chimera.net.machine import has_netem
@@ -60,6 +60,7 @@ class Network:
     location: dict[str, str] = field(default_factory=dict)  # VM -> hypervisor
     stopped: set[str] = field(default_factory=set)  # nodes that are powered off
     _hosts: dict[str, str] = field(default_factory=dict)  # advertised prefix -> hypervisor
+    _wrong: list[Route] = field(default_factory=list)  # made by misroute
 
     def __post_init__(self) -> None:
         topology = self.topology
@@ -262,6 +263,28 @@ class Network:
     def _cut(self) -> frozenset[str]:
         off = {link.name for name in self.stopped for link in self.topology.links_of(name)}
         return frozenset(off | {name for name, cable in self.cables.items() if not cable.up})
+
+    def misroute(self, at: str, target: str, towards: str) -> None:
+        """Have a node of the core send what is for a hypervisor to a neighbour, right or wrong, until :meth:`repair`.
+
+        Raises:
+            InputError: the two are no neighbours.
+        """
+        fabric = self.underlay.fabric
+        if self.translation and fabric:
+            self.translation.misroute(at, target, ways.wrong_hop(self.topology, fabric, at, towards))
+            self._replan()
+            return
+        self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
+        self.routes.replace("misroute", self._wrong)
+
+    def repair(self) -> None:
+        """End every :meth:`misroute`."""
+        self._wrong.clear()
+        self.routes.replace("misroute", ())
+        if self.translation and self.underlay.fabric:
+            self.translation.repair()
+            self._replan()
 
     def advertise(self, prefix: str, switch: str) -> None:
         """Have the underlay route a VM's address to a hypervisor."""
