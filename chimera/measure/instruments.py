@@ -6,14 +6,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chimera.measure.listen import Heard, read_heard
 from chimera.measure.probes import read_stream
-from chimera.measure.recorder import Capture, Recorder, start_capture, wait_for_checkpoint
+from chimera.measure.recorder import WHOLE, Capture, Recorder, start_capture, wait_for_checkpoint
 from chimera.measure.sessions import TcpSession, read_session
 from chimera.model.record import Vantage
 from chimera.model.samples import ProbeStream, Window
@@ -57,13 +57,15 @@ class Watched:
 class Instruments:
     """All that is measured in one run; files go to ``folder``, which is the sandbox's own memory.
 
-    ``location`` tells where VMs are now.
+    ``location`` tells where VMs are now. ``respelled`` are the interfaces (``node:interface``) at which the overlay's
+    translator changes received frames before they can be captured.
     """
 
     topology: Topology
     underlay: Underlay
     folder: Path
     location: Callable[[], Mapping[str, str]]
+    respelled: Collection[str] = ()
     streams: list[ProbeStream] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     checkpoints: list[tuple[float, TcpSession | None]] = field(default_factory=list)  # (when, session)
@@ -88,13 +90,14 @@ class Instruments:
                 both_ends=False,
                 snaplen=_TRIM_BYTES,
                 skip_tcp_port=MIGRATION_PORT,
+                respelled=self.respelled,
             )
             self.captures = capture.files
             self._running.append(capture)
         if record_all:
             capture = start_capture(
-                self.topology.links, self.folder / "captures", self.names(), both_ends=False, snaplen=65535,
-                skip_tcp_port=MIGRATION_PORT,
+                self.topology.links, self.folder / "captures", self.names(), both_ends=False, snaplen=WHOLE,
+                skip_tcp_port=MIGRATION_PORT, respelled=self.respelled,
             )  # fmt: skip
             self.recordings = capture.files
             self._running.append(capture)
@@ -198,7 +201,8 @@ class Instruments:
         """Capture every link at both ends for a moment; then measure throughput per watched pair."""
         number = len(self.looks)
         links = self.topology.links
-        capture = start_capture(links, self.folder / f"look-{number}", {}, both_ends=True, snaplen=_TRIM_BYTES)
+        folder = self.folder / f"look-{number}"
+        capture = start_capture(links, folder, {}, both_ends=True, snaplen=_TRIM_BYTES, respelled=self.respelled)
         start = time.time()
         time.sleep(_LOOK_S)
         window = Window(start, time.time())

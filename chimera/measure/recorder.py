@@ -6,7 +6,7 @@ import json
 import select
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from chimera.net.tools import native_tool
 
 _READY_S = 10.0
 _STOP_S = 10.0
+WHOLE = 65535  # bytes kept of a frame where all are wanted
 
 
 class Recorder:
@@ -75,10 +76,14 @@ class Capture:
 
     recorder: Recorder
     files: dict[str, Path]  # link name -> file
+    whole: bool = False  # for people to open: frames are not cut short
 
     def stop(self) -> list[dict[str, Any]]:
         """End it; returns what was captured and dropped, per interface."""
         text = self.recorder.stop().strip().splitlines()
+        if self.whole:
+            for path in self.files.values():
+                pcapng.add_check_sequences(path)
         return list(json.loads(text[-1]).get("specs", [])) if text else []
 
 
@@ -90,19 +95,28 @@ def start_capture(
     both_ends: bool,
     snaplen: int = 256,
     skip_tcp_port: int = 0,
+    respelled: Collection[str] = (),
 ) -> Capture:
-    """Capture on links, at both ends or at end ``b``; ``names`` maps addresses to node names."""
+    """Capture on links, at both ends or at one; ``names`` maps addresses to node names.
+
+    ``respelled`` are the interfaces (``node:interface``) at which a translator changes received frames before they can
+    be captured. Where one end is enough it is ``b``, unless that is such an interface and ``a`` is none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files, arguments = {}, []
     for link in links:
-        ports = link.ends() if both_ends else (link.b,)
+        ports = link.ends() if both_ends else (_end(link, respelled),)
         path = files[link.name] = folder / f"{link.name}.pcapng"
-        pcapng.write_header(path, [(port, _peer(link, port)) for port in ports], names)
+        pcapng.write_header(path, [(port, _peer(link, port)) for port in ports], names, respelled)
         for port in ports:
             arguments += ["--spec", f"{netns.path(port.node)}:{port.interface}:{path}:{snaplen}"]
     if skip_tcp_port:
         arguments += ["--skip-tcp-port", str(skip_tcp_port)]
-    return Capture(Recorder("", "capture", *arguments), files)
+    return Capture(Recorder("", "capture", *arguments), files, whole=snaplen >= WHOLE)
+
+
+def _end(link: Link, respelled: Collection[str]) -> Port:
+    return link.a if str(link.b) in respelled and str(link.a) not in respelled else link.b
 
 
 def _peer(link: Link, port: Port) -> Port:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.measure.pcapng import crossings, interfaces_of, read, write_header
-from chimera.model.topology import Port
+from chimera.measure.pcapng import add_check_sequences, crossings, interfaces_of, read, write_header
+from chimera.measure.recorder import _end
+from chimera.model.topology import Link, Port
 
 HV = Port("hv1", "eth0")
 LEAF = Port("leaf1", "eth2")
@@ -27,6 +29,12 @@ def packet(data: bytes, ticks: int, interface: int = 0, flags: int | None = 1, o
     if flags is not None:
         body += struct.pack(order + "HHIHH", 2, 4, flags, 0, 0)
     return block(order, 6, body)
+
+
+def exact(data: bytes, ticks: int) -> bytes:
+    """A packet that was captured whole, with its direction."""
+    body = struct.pack("=IIIII", 0, 0, ticks, len(data), len(data)) + data + bytes(-len(data) % 4)
+    return block("=", 6, body + struct.pack("=HHIHH", 2, 4, 1, 0, 0))
 
 
 @pytest.fixture
@@ -68,6 +76,54 @@ def test_with_one_end_everything_that_passed_there_crossed(tmp_path: Path) -> No
     write_header(path, [(HV, None)], {})
     append(path, packet(b"out", 1, 0, flags=2), packet(b"in", 2, 0, flags=1))
     assert [f.data for f in crossings(path)] == [b"out", b"in"]
+
+
+def test_a_respelled_frame_is_seen_as_it_left_the_other_end(tmp_path: Path) -> None:
+    path = tmp_path / "both-ends"
+    write_header(path, [(HV, LEAF), (LEAF, HV)], {}, respelled={"hv1:eth0"})
+    sent = packet(b"sent by hv", 1, 0, flags=2) + packet(b"sent by hv", 2, 1, flags=1)
+    received = packet(b"on the wire", 3, 1, flags=2) + packet(b"respelled", 4, 0, flags=1)
+    append(path, sent, received)
+    assert [(f.data, f.interface) for f in crossings(path)] == [
+        (b"sent by hv", "leaf1:eth2"),
+        (b"on the wire", "leaf1:eth2"),
+    ]
+    assert [f.data for f in read(path) if f.respelled] == [b"respelled"]
+
+
+def test_where_only_the_respelled_end_was_captured_what_arrived_there_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "one-end"
+    write_header(path, [(HV, LEAF)], {}, respelled=["hv1:eth0"])
+    append(path, packet(b"sent", 1, 0, flags=2), packet(b"respelled", 2, 0, flags=1))
+    assert [f.data for f in crossings(path)] == [b"sent"]
+
+
+@pytest.mark.parametrize(
+    ("respelled", "end"), [((), LEAF), (["leaf1:eth2"], HV), (["hv1:eth0"], LEAF), (["hv1:eth0", "leaf1:eth2"], LEAF)]
+)
+def test_one_end_is_the_one_that_shows_the_wire(respelled: list[str], end: Port) -> None:
+    assert _end(Link("l", HV, LEAF), respelled) == end
+
+
+def test_fabricpath_gets_the_check_sequence_that_wireshark_takes_off(capture: Path) -> None:
+    """The check sequence of a whole frame, itself included, is always the same remainder (IEEE 802.3 3.2.9)."""
+    frame, other = b"\2" * 12 + b"\x89\x03" + b"tag and frame", b"\2" * 12 + b"\x08\x00" + b"anything"
+    append(capture, *(exact(data, n + 1) for n, data in enumerate((frame, other))), packet(frame, 3))
+    before, size = list(read(capture)), capture.stat().st_size
+    add_check_sequences(capture)
+    assert list(read(capture)) == before
+    assert [p.name for p in capture.parent.iterdir()] == [capture.name]
+    whole = capture.read_bytes()
+    assert len(whole) == size + 4
+    at = whole.index(frame)
+    assert zlib.crc32(whole[at : at + len(frame) + 4]) == 0x2144DF1C
+
+
+def test_a_capture_without_fabricpath_is_left_alone(capture: Path) -> None:
+    append(capture, packet(b"anything" * 4, 1))
+    before = capture.read_bytes()
+    add_check_sequences(capture)
+    assert capture.read_bytes() == before and len(list(capture.parent.iterdir())) == 1
 
 
 def test_a_packet_that_is_still_being_written_is_not_there_yet(capture: Path) -> None:
