@@ -16,7 +16,7 @@ class PortSpec:
 
     ``type`` is empty for an interface that exists already (a veth), else ``internal``, ``patch``,
     ``vxlan`` …; ``options`` are the type's own, as pairs. ``ofport`` 0 leaves the number to the switch, ``tag``
-    0 makes a trunk. ``mac`` is only for internal ports.
+    0 makes a trunk. ``mac`` and ``mtu`` (0: the switch's choice) are only for internal ports.
     """
 
     name: str
@@ -27,3 +27,4 @@ class PortSpec:
     tag: int = 0
     external_ids: Pairs = ()
     mac: str = ""
+    mtu: int = 0

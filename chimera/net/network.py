@@ -159,7 +159,7 @@ class Network:
                 ports=[p for p in ports if p.bridge == INTEGRATION],
             ),
             *ovsdb.add_bridge(
-                PHYSICAL, hwaddr=self.underlay.vtep_mac[node.name],
+                PHYSICAL, hwaddr=self.underlay.vtep_mac[node.name], mtu=self.underlay.mtu,
                 ports=[*uplinks, *(p for p in ports if p.bridge == PHYSICAL)],
             ),
         ]  # fmt: skip

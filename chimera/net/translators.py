@@ -37,6 +37,7 @@ _TABLES = {  # name -> bytes of key and value
     "stations": (_MAC.size, _WORD.size),
 }
 STATE = ("unicast", "trees", "reverse_path", "stations")  # the tables that a fabric's state is counted in
+MOULD_BYTES = 50  # VXLAN's headers, which a frame has between Open vSwitch and the translator
 COUNTERS = ("passed on", "flooded", "delivered", "hops used up", "no way", "wrong path", "malformed")
 
 Entries = Mapping[bytes, bytes]
@@ -58,6 +59,7 @@ class Translation:
         Raises:
             MachineError: eBPF is not to be had here.
         """
+        self._make_room()
         program = tools.translator(self.translator.program)
         tools.native_tool(tools.TRANSLATOR_LOADER)  # compiled once, before many threads want it
         hooks = self._hooks()
@@ -70,6 +72,12 @@ class Translation:
         for name in hooks:
             self._write(name, "self", {_FIRST: self._node(name, self.underlay.fabric)})
         self.follow(self.underlay.fabric)
+
+    def _make_room(self) -> None:
+        """Let Open vSwitch's VXLAN leave by an uplink whose link has no room for it: it is shorter when it gets there."""
+        room = self.underlay.mtu + MOULD_BYTES
+        for port in uplinks(self.topology):
+            netns.ip_batch(port.node, [f"link set dev {port.interface} mtu {room}"])
 
     def _hooks(self) -> dict[str, list[str]]:
         """What is attached where: edges respell at their uplinks, the others of a fabric forward."""

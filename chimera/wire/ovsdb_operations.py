@@ -102,6 +102,8 @@ def _insert_port(spec: PortSpec) -> tuple[list[Operation], list[str]]:
         interface["ofport_request"] = spec.ofport
     if spec.mac:
         interface["mac"] = spec.mac
+    if spec.mtu:
+        interface["mtu_request"] = spec.mtu
     port: Row = {"name": spec.name, "interfaces": named_uuid(f"if_{ident}")}
     if spec.tag:
         port["tag"] = spec.tag
@@ -148,6 +150,7 @@ def add_bridge(
     ports: Sequence[PortSpec] = (),
     hwaddr: str = "",
     datapath_id: int = 0,
+    mtu: int = 0,
     protocols: Sequence[str] = ("OpenFlow13", "OpenFlow15"),
     other_config: Mapping[str, str] | None = None,
     external_ids: Mapping[str, str] | None = None,
@@ -156,12 +159,13 @@ def add_bridge(
     """A whole bridge, its ports and controllers, in one transaction.
 
     ``ports`` are those beyond the bridge's own LOCAL port. ``fail_mode`` is ``standalone`` (a learning switch while
-    no controller is there) or ``secure``. ``datapath_id`` 0 leaves it to the switch.
+    no controller is there) or ``secure``. ``datapath_id`` 0 leaves it to the switch, and so does ``mtu`` 0 for that of
+    the LOCAL port (otherwise the least of the bridge's ports).
     """
     config = dict(other_config or {})
     config |= {"hwaddr": hwaddr} if hwaddr else {}
     config |= {"datapath-id": f"{datapath_id:016x}"} if datapath_id else {}
-    inserted = [_insert_port(spec) for spec in (PortSpec(name, type="internal"), *ports)]
+    inserted = [_insert_port(spec) for spec in (PortSpec(name, type="internal", mtu=mtu), *ports)]
     controller_rows, controller_references = _insert_controllers(name, controllers, inactivity_probe_ms)
     bridge: Row = {
         "name": name,
