@@ -74,7 +74,7 @@ class Translation:
         self.follow(self.underlay.fabric)
 
     def _make_room(self) -> None:
-        """Let Open vSwitch's VXLAN leave by an uplink whose link has no room for it: it is shorter when it gets there."""
+        """Let VXLAN out of Open vSwitch where the link has no room for it: it is shorter when it gets there."""
         room = self.underlay.mtu + MOULD_BYTES
         for port in uplinks(self.topology):
             netns.ip_batch(port.node, [f"link set dev {port.interface} mtu {room}"])
