@@ -11,10 +11,25 @@ from chimera.cli import common
 from chimera.model.errors import InputError
 
 
+def _complete_overlays(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of overlays and ``all``, for the word after the last comma."""
+    before, comma, last = typed.rpartition(",")
+    names = ["all", *common.complete_overlay(context, parameter, "")]
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+
+
 @click.command(short_help="Run a scenario and report what the VM's users noticed.")
 @click.argument("scenario", shell_complete=common.complete_scenario)
 @common.topology_option
-@common.overlay_option
+@click.option(
+    "--overlay",
+    "-o",
+    default=None,
+    metavar="O[,O…]",
+    shell_complete=_complete_overlays,
+    help="The overlay (default: vxlan), several of them, or 'all'.",
+)
+@click.option("--wires", is_flag=True, help="Also run every other wire format of each overlay.")
 @common.set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for result.json, report.html and captures.")
 @click.option("--capture", is_flag=True, help="Also write one pcapng file per link (needs --out).")
@@ -24,6 +39,7 @@ def run(
     scenario: str,
     topology: str | None,
     overlay: str | None,
+    wires: bool,
     settings: tuple[str, ...],
     out: Path | None,
     capture: bool,
@@ -35,17 +51,48 @@ def run(
     Exit status: 0 all expectations hold, 1 one does not, 2 the input is wrong, 3 the machine lacks something,
     130 interrupted.
 
+    Several overlays ('--overlay all', '--overlay vlan,vxlan,mpls:wire=gre') run one after the other, each in a
+    sandbox of its own, on the same topology with the same settings, and end in one table. Settings that only some
+    of them know go to those. --out gets a folder for each, and compare.html. An overlay that fails is shown as
+    failing and the others still run; the exit status is 0 if every run passed, 3 if all that is wrong is that the
+    machine lacks something for an overlay, else 1.
+
     \b
     Example:  sudo lab run vmotion --topology dual-dc --overlay vxlan --out results
+              sudo lab run vmotion --topology dual-dc --overlay all --wires --out results
     """
-    from chimera import session
-    from chimera.cli.chosen import choose
-    from chimera.launch import launch
-
     if capture and out is None:
         raise InputError("--capture needs a folder to write to\n    fix: add --out DIR")
     _check_out(out)
-    experiment = choose(scenario, topology, overlay, common.parse_settings(settings))
+    chosen = common.parse_settings(settings)
+    if wires or (overlay and (overlay == "all" or "," in overlay)):
+        status = _several(scenario, topology, overlay, wires, chosen, out, capture, as_json, quiet)
+    else:
+        status = _one(scenario, topology, overlay, chosen, out, capture, as_json, quiet)
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+def _several(
+    scenario: str, topology: str | None, overlays: str | None, wires: bool, settings: dict[str, str],
+    out: Path | None, capture: bool, as_json: bool, quiet: bool,
+) -> int:  # fmt: skip
+    from chimera.cli.chosen import choose_several
+    from chimera.cli.several import run_several
+
+    planned = choose_several(scenario, topology, overlays, settings, wires=wires)
+    common.need_root()
+    return run_several(planned, out=out, capture=capture, as_json=as_json, quiet=quiet, settings=settings)
+
+
+def _one(
+    scenario: str, topology: str | None, overlay: str | None, settings: dict[str, str],
+    out: Path | None, capture: bool, as_json: bool, quiet: bool,
+) -> int:  # fmt: skip
+    from chimera.cli.chosen import choose
+    from chimera.launch import launch
+
+    experiment = choose(scenario, topology, overlay, settings)
     common.need_root()
     result = launch(experiment, out=out, record_all=capture, progress=common.progress(quiet))
     if as_json:
@@ -62,8 +109,7 @@ def run(
             click.echo(f"report: {out / 'report.html'}")
         else:
             click.echo("add --out DIR for the report as a page, with plots and the map")
-    if session.failed(result):
-        raise click.exceptions.Exit(1)
+    return 0 if result.passed else 1
 
 
 def _check_out(out: Path | None) -> None:

@@ -1,151 +1,168 @@
-"""Several results side by side: a row for each figure, a column for each overlay, best and worst marked."""
+"""``compare.html``: runs of the same experiment side by side, drawn, asked the essay's questions, and as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from chimera.model.result import Result
-from chimera.report.figures import NOT_MEASURED, byte_count, decimal, largest, moved, ms, total, unit
+from chimera.report.columns import Column
+from chimera.report.drawn import sections
+from chimera.report.essay import asked_of, essay
+from chimera.report.figures import NOT_MEASURED, byte_count, largest, moved, ms, unit
+from chimera.report.findings import runs
 from chimera.report.html import document
 from chimera.report.json import write_text
-from chimera.report.markup import Markup, tag
-from chimera.report.tables import table
+from chimera.report.marks import Cell, Group, row
+from chimera.report.markup import Child, Markup, tag
+from chimera.report.measures import groups
+from chimera.report.topology_map import stylesheet
 
-Value = float | None
-
-
-class Measure(NamedTuple):
-    """A figure to compare: how to take it from a result, how to write it; ``better`` -1 where less is better, 1 where
-    more is, 0 where neither is."""
-
-    name: str
-    take: Callable[[Result], Value]
-    write: Callable[[Value], str]
-    better: int = -1
+Section = tuple[str, str, Child]  # anchor, heading, content
 
 
-class Cell(NamedTuple):
-    """A figure of one result, and how it stands among the others: ``best``, ``worst`` or empty."""
-
-    text: str
-    standing: str = ""
-
-
-class Row(NamedTuple):
-    """One figure over all results."""
-
-    name: str
-    cells: list[Cell]
-
-
-def _paths(result: Result, when: Callable[[str], bool], figure: str) -> Value:
-    return largest(getattr(p, figure) for p in result.paths if when(p.when))
-
-
-def _before(when: str) -> bool:
-    return when == "before"
-
-
-def _after(when: str) -> bool:
-    return when != "before"
-
-
-MEASURES = (
-    Measure("migrations that succeeded", lambda r: len(moved(r)) if r.migrations else None, decimal, 1),
-    Measure("outage, worst", lambda r: largest(m.outage_ms for m in moved(r)), ms),
-    Measure("stun, longest", lambda r: largest(m.stun_ms for m in moved(r)), ms),
-    Measure("network outage, worst", lambda r: largest(m.network_outage_ms for m in moved(r)), ms),
-    Measure("probes lost", lambda r: total(m.probes_lost for m in r.migrations), decimal),
-    Measure("probes duplicated", lambda r: total(m.probes_duplicated for m in r.migrations), decimal),
-    Measure("misdelivered", lambda r: total(m.misdelivered for m in r.migrations), decimal),
-    Measure(
-        "TCP sessions that survived",
-        lambda r: total(float(m.tcp_survived) for m in r.migrations if m.tcp_survived is not None),
-        decimal,
-        1,
-    ),
-    Measure("WAN crossings before, most", lambda r: _paths(r, _before, "wan_crossings"), decimal),
-    Measure("WAN crossings after, most", lambda r: _paths(r, _after, "wan_crossings"), decimal),
-    Measure("round trip before, longest", lambda r: _paths(r, _before, "rtt_ms"), ms),
-    Measure("round trip after, longest", lambda r: _paths(r, _after, "rtt_ms"), ms),
-    Measure("overhead a frame", lambda r: r.wire.overhead_bytes, byte_count),
-    Measure("BUM frames on the WAN", lambda r: r.bum.wan_frames, decimal),
-    Measure("control messages", lambda r: sum(r.control.messages.values()) if r.control.messages else None, decimal),
-    Measure("control traffic", lambda r: r.control.bytes if r.control.messages else None, byte_count),
-    Measure("flows, all nodes", lambda r: total(s.flows for s in r.state.values()), decimal),
-    Measure("lab up in", lambda r: r.timing.up_s, lambda v: unit(v, "s")),
-    Measure("expectations that fail", lambda r: sum(not e.passed for e in r.expectations), decimal),
-)
-
-
-def compare(results: Sequence[Result]) -> list[Row]:
-    """The rows that at least one result has a figure for; best and worst are marked where results differ."""
-    rows = []
-    for measure in MEASURES:
-        values = [measure.take(result) for result in results]
-        if any(v is not None for v in values):
-            rows.append(Row(measure.name, _cells(measure, values)))
-    return rows
-
-
-def _cells(measure: Measure, values: Sequence[Value]) -> list[Cell]:
-    known = [v for v in values if v is not None]
-    low, high = min(known), max(known)
-    if low == high or not measure.better:
-        return [Cell(measure.write(v)) for v in values]
-    best, worst = (low, high) if measure.better < 0 else (high, low)
-    standing = {best: "best", worst: "worst"}
-    return [Cell(measure.write(v), standing.get(v, "") if v is not None else "") for v in values]
-
-
-def columns(results: Sequence[Result]) -> list[str]:
-    """A name for each result: its overlay, and what else tells the results apart; a number where nothing does."""
-    fields = ("topology", "scenario", "datapath")
-    keys = sorted({key for r in results for key in r.lab.options})
-    told = [name for name in fields if len({getattr(r.lab, name) for r in results}) > 1]
-    varied = [key for key in keys if len({r.lab.options.get(key) for r in results}) > 1]
-    names = []
-    for lab in (r.lab for r in results):
-        options = [f"{key}={lab.options[key]}" for key in varied if key in lab.options]
-        names.append(" ".join([lab.overlay, *options, *(getattr(lab, name) for name in told)]))
-    return [f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name for i, name in enumerate(names)]
-
-
-def print_comparison(results: Sequence[Result], console: Console) -> None:
-    """The table to ``console``; ``+`` marks the best and ``-`` the worst, so that it reads without colour too."""
-    drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    drawn.add_column("", no_wrap=True)
-    for name in columns(results):
-        drawn.add_column(Text(name), justify="right", overflow="fold")
-    marks = {"best": ("+", "green"), "worst": ("-", "red"), "": (" ", "")}
-    for row in compare(results):
-        cells = [Text(f"{cell.text} {marks[cell.standing][0]}", style=marks[cell.standing][1]) for cell in row.cells]
-        drawn.add_row(row.name, *cells)
-    console.print(drawn)
-    console.print(Text(f"+ best, - worst, {NOT_MEASURED} not measured", style="dim"))
-
-
-def render_comparison(results: Sequence[Result]) -> str:
-    """The table as an HTML page of its own."""
-    rows = [(tag("span", row.name, class_="whole"), *map(_html_cell, row.cells)) for row in compare(results)]
-    title = "The same experiment, over each overlay"
-    names = ["", *columns(results)]
-    about = tag("p", f"▲ best, ▼ worst, {NOT_MEASURED} not measured.", class_="soft")
-    drawn = table("Figures of each run", names, rows, range(1, len(names)))
-    return document(f"{title} · Chimera Lab", [tag("header", tag("h1", title)), tag("main", about, drawn)])
-
-
-def _html_cell(cell: Cell) -> Markup:
-    mark = {"best": " ▲", "worst": " ▼", "": ""}[cell.standing]
-    return tag("span", cell.text + mark, class_=cell.standing or None)
-
-
-def write_comparison(results: Sequence[Result], path: Path | str) -> None:
+def write_comparison(columns: Sequence[Column], path: Path | str) -> None:
     """The page to ``path``, whole or not at all."""
-    write_text(render_comparison(results), Path(path))
+    write_text(render_comparison(columns), Path(path))
+
+
+def render_comparison(columns: Sequence[Column]) -> str:
+    """The page; it needs no network and has no script."""
+    shown = list(_sections(columns))
+    title = _title([column.result for column in columns if column.result])
+    nav = tag("nav", [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in shown], aria_label="Contents")
+    main = [tag("section", tag("h2", heading, id=anchor), body) for anchor, heading, body in shown]
+    style = tag("style", Markup(stylesheet("compare.css")))
+    return document(f"{title} · Chimera Lab", [style, _header(columns, title), nav, tag("main", main)])
+
+
+def _title(results: Sequence[Result]) -> str:
+    if not results:
+        return "A comparison without results"
+    scenario, topology = ({getattr(r.lab, name) for r in results} for name in ("scenario", "topology"))
+    overlays = {r.lab.overlay for r in results}
+    what = scenario.pop() if len(scenario) == 1 else "several scenarios"
+    where = f" on {topology.pop()}" if len(topology) == 1 else " on several topologies"
+    return f"{what}{where}, over {f'{len(overlays)} overlays' if len(overlays) > 1 else overlays.pop()}"
+
+
+def _header(columns: Sequence[Column], title: str) -> Markup:
+    good = sum(column.passed for column in columns)
+    text = f"{'✓' if good == len(columns) else '✗'} {good} of {len(columns)} runs passed"
+    labs = [column.result.lab for column in columns if column.result]
+    facts = [f"Chimera Lab {labs[0].version}", f"{labs[0].datapath} datapath", labs[0].started] if labs else []
+    return tag(
+        "header", tag("p", " · ".join(filter(None, facts)), class_="soft"), tag("h1", title),
+        tag("p", text, class_=f"verdict {'good' if good == len(columns) else 'bad'}"),
+    )  # fmt: skip
+
+
+def _sections(columns: Sequence[Column]) -> Iterator[Section]:
+    results = [column.result for column in columns if column.result]
+    yield "runs", "The runs", [_runs(columns), tag("p", runs(results), class_="soft") if results else None]
+    if not results:
+        return
+    figures = groups([column.result for column in columns])
+    yield "essay", "The essay’s questions", [tag("p", _about_essay(columns), class_="finding"), essay(columns)]
+    drawn = [(tag("h3", s.heading, id=s.anchor), s.body) for s in sections(columns)]
+    yield "drawn", "What was measured", drawn
+    yield "figures", "All figures", [_about_marks(), _comparison(columns, figures)]
+
+
+def _about_essay(columns: Sequence[Column]) -> str:
+    return (
+        f"An essay of 2012 listed seven chimeras, pairs of technologies that could be crossed to make VMs mobile and "
+        f"tenants separate, and asked which of them are worth anything. These runs have figures for "
+        f"{asked_of(columns)} of its questions. A difference that is smaller than the measurement is exact is called "
+        f"none; each figure leads to how it was measured."
+    )
+
+
+# -- the runs ----------------------------------------------------------------------------------
+
+
+def _runs(columns: Sequence[Column]) -> Markup:
+    caption = "Every overlay, how it came out, and its own report"
+    head = [tag("th", text, scope="col") for text in ("overlay", "outcome", "on the wire", "network outage", "took")]
+    body = [tag("tr", tag("th", _linked(c), scope="row"), _run(c)) for c in columns]
+    table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
+    return tag("div", table, class_="scroll", role="region", tabindex=0, aria_label=caption)
+
+
+def _linked(column: Column) -> Markup | str:
+    return tag("a", column.name, href=column.link) if column.link else column.name
+
+
+def _run(column: Column) -> list[Markup]:
+    result = column.result
+    if result is None:
+        words = [
+            tag("span", "✗ no result", class_="status bad"),
+            tag("br"),
+            tag("span", column.failure, class_="reason"),
+        ]
+        return [tag("td", words), *(tag("td", NOT_MEASURED) for _ in range(3))]
+    failed = [tag("div", f"{e.name}: {e.detail}", class_="soft") for e in result.expectations if not e.passed]
+    mark, kind = ("✓", "good") if column.passed else ("✗", "bad")
+    wire = result.wire
+    stack = f"{'/'.join(wire.stack)}, {byte_count(wire.overhead_bytes)} of overhead" if wire.stack else NOT_MEASURED
+    timing = result.timing
+    return [
+        tag("td", tag("span", f"{mark} {column.verdict}", class_=f"status {kind}"), failed),
+        tag("td", stack),
+        tag("td", ms(largest(m.network_outage_ms for m in moved(result))), class_="figure"),
+        tag("td", unit(timing.up_s + timing.run_s + timing.down_s, "s"), class_="figure"),
+    ]
+
+
+# -- all figures -------------------------------------------------------------------------------
+
+
+def _about_marks() -> Markup:
+    return tag(
+        "p",
+        f"▲ best and ▼ worst of these runs, {NOT_MEASURED} not measured. Equal is what differs by less than the "
+        "measurement is exact: two probe intervals for an outage, and for round trips and throughput what the same run "
+        "shows for the same path at another moment. State is what nodes hold when the scenario has ended; "
+        "‘flooded’ counts copies on all links between sites.",
+        class_="soft",
+    )
+
+
+def _comparison(columns: Sequence[Column], found: Sequence[Group]) -> Markup:
+    caption = "A figure a row, an overlay a column"
+    head = tag("tr", tag("th", "", scope="col"), [_heading(column) for column in columns])
+    bodies = [_group(group, columns) for group in found]
+    table = tag("table", tag("caption", caption), tag("thead", head), bodies, class_="comparison")
+    return tag("div", table, class_="scroll", role="region", tabindex=0, aria_label=caption)
+
+
+def _heading(column: Column) -> Markup:
+    overlay, *options = column.name.split(" ")
+    name: Child = [overlay, *(tag("span", option, class_="option") for option in options)]
+    link = tag("a", name, href=column.link) if column.link else name
+    words = "✓ passed" if column.passed else "✗ failed" if column.result else "✗ no result"
+    status = tag("span", words, class_=f"option {'good' if column.passed else 'bad'}")
+    return tag("th", link, status, scope="col", class_="figure")
+
+
+def _group(group: Group, columns: Sequence[Column]) -> Markup:
+    results = [column.result for column in columns]
+    span = len(columns) + 1
+    rows = [row(measure, results) for measure in group.measures]
+    body = [
+        tag("tr", tag("th", each.name, scope="row"),
+            [_cell(c, column.result is None) for c, column in zip(each.cells, columns, strict=True)])
+        for each in rows
+    ]  # fmt: skip
+    heading = tag("tr", tag("th", tag("span", group.heading), scope="rowgroup", colspan=span))
+    return tag("tbody", heading, body)
+
+
+def _cell(cell: Cell, failed: bool) -> Markup:
+    if failed:
+        return tag("td", tag("span", "✗", title="no result", class_="none"), class_="figure")
+    mark = {"best": ("▲", "best"), "worst": ("▼", "worst")}.get(cell.standing)
+    shown = [tag("span", f" {mark[0]}", role="img", aria_label=mark[1])] if mark else []
+    of = tag("span", cell.of, class_="of") if cell.of else None
+    return tag("td", tag("span", cell.text, shown, class_=cell.standing or None), of, class_="figure")

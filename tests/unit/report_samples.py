@@ -201,18 +201,18 @@ def vmotion(overlay: str = "vxlan", mode: str = "controller", slower: float = 0.
             LinkReport("r1-r3", "r1->r3", {"delay_ms": 5.0}, {"delay_ms": 5.1}, "ping"),
         ],
         moves, paths(), vxlan_wire(),
-        Bum(14, 9, 0, 5, 0),
-        Control({"flow_mod": 182, "port_status": 12, "packet_in": 41, "packet_out": 39}, 48_210, marks),
-        {name: NodeState(41, 5, 5, 3) for name in names},
-        [
+        bum=Bum(14, 9, 0, 5, 0),
+        control=Control({"flow_mod": 182, "port_status": 12, "packet_in": 41, "packet_out": 39}, 48_210, marks),
+        state={name: NodeState(41, 5, 5, 3) for name in names},
+        expectations=[
             Expectation("two migrations succeeded", True, "2 of 2"),
             Expectation("every TCP session survived", True, "2 of 2"),
             Expectation("network outage at most one WAN round trip plus 10 ms", True, "14.2 ms ≤ 30.4 ms"),
         ],
-        ["client traffic goes through gw1 in west even while web runs in east: the trombone costs 20 ms a round trip."],
-        [Mark(5.1, "traffic from app to web started")],
-        ["r1-r2.pcapng"],
-        dual_dc_map(),
+        notes=["client traffic goes through gw1 in west even while web runs in east: the trombone costs 20 ms a round trip."],
+        marks=[Mark(5.1, "traffic from app to web started")],
+        captures=["r1-r2.pcapng"],
+        map=dual_dc_map(),
     )  # fmt: skip
 
 

@@ -1,0 +1,75 @@
+"""The figures that the essay's questions are about, one each for a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from chimera.model.result import Map, PathReport, Result
+from chimera.report.figures import byte_count, decimal, flows, ms
+from chimera.report.marks import Figure, Measure
+from chimera.report.measures import held, path_grain, paths_used, probe_grain, worst
+
+
+def answers(results: Sequence[Result]) -> dict[str, Measure]:
+    """By the anchor of the section in which each is drawn; grains are those of these results."""
+    return {
+        "overhead": Measure("overhead a frame", lambda r: Figure(r.wire.overhead_bytes), byte_count),
+        "entropy": Measure("equal-cost paths used", paths_used, decimal, 1),
+        "flooding": Measure("flooded between sites", lambda r: Figure(r.bum.wan_frames), decimal),
+        "core": Measure("entries in core switches", partial(held, "core switches"), decimal),
+        "hypervisors": Measure("entries on hypervisors", partial(held, "hypervisors"), decimal),
+        "outage": Measure("network outage, worst", _outage, ms, grain=probe_grain(results)),
+        "crossings": Measure("WAN crossings added by the move", partial(_added, _crossings), decimal),
+        "stretch": Measure("round trip added by the move", partial(_added, _rtt), ms, grain=path_grain(results, _rtt)),
+    }  # fmt: skip
+
+
+def _outage(result: Result) -> Figure:
+    return worst(result.migrations, lambda m: m.network_outage_ms)
+
+
+def _rtt(path: PathReport) -> float | None:
+    return path.rtt_ms
+
+
+def _crossings(path: PathReport) -> float | None:
+    return path.wan_crossings
+
+
+def _added(figure: Callable[[PathReport], float | None], result: Result) -> Figure:
+    """By how much a figure of a flow grew over its first moment, at most; below 0 where all of them shrank."""
+    added: list[tuple[float, str]] = []
+    for (source, target), found in flows(result.paths).items():
+        values = [(figure(path), path.when) for path in found]
+        first = values[0][0]
+        if first is not None:
+            added += [(v - first, f"{source} → {target}, {when}") for v, when in values[1:] if v is not None]
+    return Figure(*max(added)) if added else Figure(None)
+
+
+def most_equal_paths(drawn: Map) -> int:
+    """How many shortest paths there are between two hypervisors of the map, at most; 0 where there are no two."""
+    hypervisors = [node.name for node in drawn.nodes if node.kind == "hypervisor"]
+    fabric = {node.name for node in drawn.nodes if node.kind in ("switch", "router")}
+    near: dict[str, list[str]] = {}
+    for link in drawn.links:
+        near.setdefault(link.a, []).append(link.b)
+        near.setdefault(link.b, []).append(link.a)
+    return max((_most_paths_from(start, near, fabric, hypervisors) for start in hypervisors), default=0)
+
+
+def _most_paths_from(start: str, near: dict[str, list[str]], fabric: set[str], ends: Sequence[str]) -> int:
+    """Breadth first, counting the ways to each node at its distance."""
+    ways, level = {start: 1}, {start: 1}
+    most = 0
+    while level:
+        found: dict[str, int] = {}
+        for node, number in level.items():
+            for other in near.get(node, ()) if node in fabric or node == start else ():
+                if other not in ways:
+                    found[other] = found.get(other, 0) + number
+        ways |= found
+        most = max([most, *(number for name, number in found.items() if name in ends)])
+        level = found
+    return most
