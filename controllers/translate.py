@@ -18,6 +18,7 @@ from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from chimera.model.control import AddFlow, DeleteFlow, PacketOut
 from chimera.model.flow import (
     Action,
+    CheckLarger,
     DecTtl,
     Flow,
     Goto,
@@ -37,6 +38,27 @@ _DELETE_LEARNED = 1 << 1  # NX_LEARN_F_DELETE_LEARNED, nicira-ext.h
 _ALL_BITS = (1 << 64) - 1
 
 
+class NXActionCheckPktLarger(parser.NXAction):  # os-ken lacks it
+    """Length and result bit, as ``NXAST_CHECK_PKT_LARGER`` of Open vSwitch 2.12 and later has them.
+
+    ::
+
+        |  subtype 49   | packet length |
+        | bit of field  |  field (NXM header, 32 bits) … |  padding to 8 bytes
+    """
+
+    _subtype = 49
+    _REG0 = 1 << 16 | 0 << 9 | 4  # class NXM_1, field 0, 4 bytes
+
+    def __init__(self, frame_bytes: int) -> None:
+        super().__init__()
+        self.frame_bytes = frame_bytes
+
+    def serialize_body(self) -> bytes:
+        """What follows the subtype."""
+        return struct.pack("!HHI", self.frame_bytes, 0, self._REG0)
+
+
 def message(effect: AddFlow | DeleteFlow | PacketOut) -> bytes:
     """The message that carries out an effect."""
     match effect:
@@ -44,8 +66,8 @@ def message(effect: AddFlow | DeleteFlow | PacketOut) -> bytes:
             return added(flow)
         case DeleteFlow(_, cookie):
             return deleted(cookie)
-        case PacketOut(_, data, actions):
-            return packet_out(data, actions)
+        case PacketOut(_, data, actions, in_port):
+            return packet_out(data, actions, in_port)
 
 
 @lru_cache(maxsize=65536)
@@ -79,14 +101,14 @@ def deleted(cookie: int) -> bytes:
     )
 
 
-def packet_out(data: bytes, actions: Iterable[Action]) -> bytes:
-    """A packet-out of a frame that the controller made."""
+def packet_out(data: bytes, actions: Iterable[Action], in_port: int = ofp.OFPP_CONTROLLER) -> bytes:
+    """A packet-out of a frame that the controller made, or that came in by a port."""
     translated = [_action(action) for action in actions]
     return _bytes(
         parser.OFPPacketOut(
             _SWITCH,
             buffer_id=ofp.OFP_NO_BUFFER,
-            in_port=ofp.OFPP_CONTROLLER,
+            in_port=in_port,
             actions=translated,
             data=data,
         )
@@ -135,6 +157,8 @@ def _action(action: Action) -> Any:  # noqa: PLR0911  one line per kind of actio
             return parser.NXActionRegMove(source, target, _BITS[target])
         case DecTtl():
             return parser.OFPActionDecNwTtl()
+        case CheckLarger(frame_bytes):
+            return NXActionCheckPktLarger(frame_bytes)
         case PushVlan():
             return parser.OFPActionPushVlan()
         case PopVlan():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chimera.model.flow import Action, Flow
+from chimera.model.flow import CONTROLLER, Action, Flow
 from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
 
@@ -86,11 +86,12 @@ class DeleteFlow:
 
 @dataclass(frozen=True, slots=True)
 class PacketOut:
-    """Send a frame through a switch."""
+    """Send a frame through a switch, as if it came in by ``in_port``."""
 
     switch: str
     data: bytes
     actions: tuple[Action, ...]
+    in_port: int = CONTROLLER
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ class Inventory:
 
     Port numbers, datapath identifiers and names of ports are rules, not data: :mod:`chimera.overlay.ports`.
     ``openflow_address`` and ``openflow_port`` are where the controller listens, on the management network.
-    ``options`` are the overlay's settings (``mode``, ``gateway`` …) as checked text.
+    ``options`` are the overlay's settings (``mode``, ``gateway`` …) as checked text. ``packet_limit`` is the largest IP
+    packet of a VM that the underlay carries in the overlay's headers, in bytes; 0 where that is every packet.
     """
 
     topology: Topology
@@ -130,4 +132,5 @@ class Inventory:
     ovsdb: dict[str, str] = field(default_factory=dict)  # switch -> path of its ovsdb socket
     openflow_address: str = "127.0.0.1"
     openflow_port: int = 6653
+    packet_limit: int = 0
     api: str = ""  # unix socket on which the controller reports to the session

@@ -20,6 +20,7 @@ Value = int | str | tuple[int, int] | tuple[str, str]
 CONTROLLER = 0xFFFFFFFD  # OFPP_CONTROLLER
 IN_PORT = 0xFFFFFFF8  # OFPP_IN_PORT
 LOCAL = 0xFFFFFFFE  # OFPP_LOCAL
+TABLE = 0xFFFFFFF9  # OFPP_TABLE: only for packets of the controller, which then go through the flows
 NORMAL = 0xFFFFFFFA  # OFPP_NORMAL
 
 
@@ -49,6 +50,13 @@ class Move:
 @dataclass(frozen=True, slots=True)
 class DecTtl:
     """Decrement the IPv4 TTL or IPv6 hop limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLarger:
+    """Set ``reg0`` to 1 where the frame, Ethernet header included, has more bytes (``NXAST_CHECK_PKT_LARGER``)."""
+
+    frame_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Learn:
     cookie: int = 0
 
 
-Action = Output | SetField | Move | DecTtl | PushVlan | PopVlan | Goto | Resubmit | Learn
+Action = Output | SetField | Move | DecTtl | CheckLarger | PushVlan | PopVlan | Goto | Resubmit | Learn
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import controllers  # noqa: F401  makes ryu importable
 from chimera.model.flow import (
     CONTROLLER,
     NORMAL,
+    CheckLarger,
     DecTtl,
     Flow,
     Goto,
@@ -98,6 +99,10 @@ LEARN = Learn(
         (
             Flow(0, 9, (("eth_type", 0x86DD), ("nw_ttl", 1), ("eth_dst", "02:00:00:00:00:01")), (Output(1),)),
             "priority=9,ipv6,dl_dst=02:00:00:00:00:01,nw_ttl=1 actions=output:1",
+        ),
+        (
+            Flow(0, 9, (("reg0", 1),), (CheckLarger(1464), SetField("tunnel_id", 1), Goto(2))),
+            "priority=9,reg0=0x1 actions=check_pkt_larger(1464)->NXM_NX_REG0[0],set_field:0x1->tun_id,goto_table:2",
         ),
         (Flow(0, 9, (("vlan_vid", 7),), (PopVlan(), Output(1))), "priority=9,dl_vlan=7 actions=pop_vlan,output:1"),
         (
