@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from ipaddress import IPv4Address, IPv6Address
 
 from chimera.measure.pcapng import Frame
 from chimera.model.result import Bum
 from chimera.wire.headers import Carried, carried
 
 BROADCAST = b"\xff" * 6
+BROADCAST_IP = IPv4Address("255.255.255.255")
 
 Toward = Callable[[Frame, Carried], str]
 Located = Callable[[str, float], Collection[str]]
 
 
-def toward_vtep(_frame: Frame, vm: Carried) -> str:
-    """For tunnels: a copy goes to the tunnel endpoint it is addressed to."""
+def toward_edge(_frame: Frame, vm: Carried) -> str:
+    """For tunnels and fabrics: a copy goes to the tunnel endpoint, RBridge or edge switch it is addressed to."""
     return vm.outer_destination
 
 
@@ -33,15 +35,30 @@ def toward_side(receiving: dict[str, str], sending: dict[str, str]) -> Toward:
     return toward
 
 
+def addressee(vm: Carried) -> str:
+    """Whom a VM's frame is for: a MAC; where only IP is carried, ``instance/address``, for tenants share addresses."""
+    return vm.frame[:6].hex(":") if vm.ethernet else f"{vm.instance}/{_ip(vm)}"
+
+
+def _ip(vm: Carried) -> IPv4Address | IPv6Address:
+    return IPv6Address(vm.frame[24:40]) if vm.frame[0] >> 4 == 6 else IPv4Address(vm.frame[16:20])
+
+
+def _group(vm: Carried) -> str:
+    """``broadcast`` or ``multicast``, by the VM's own destination; ``""`` for unicast."""
+    if vm.ethernet:
+        broadcast, multicast = vm.frame[:6] == BROADCAST, bool(vm.frame[0] & 1)
+    else:
+        broadcast, multicast = _ip(vm) == BROADCAST_IP, _ip(vm).is_multicast
+    return "broadcast" if broadcast else "multicast" if multicast else ""
+
+
 def _kind(frame: Frame, vm: Carried, toward: Toward, located: Located) -> str:
     """``broadcast``, ``multicast``, ``unknown_unicast``, or ``""`` for a unicast copy that goes where it should."""
-    destination = vm.frame[:6]
-    if destination == BROADCAST:
-        return "broadcast"
-    if destination[0] & 1:
-        return "multicast"
-    place = toward(frame, vm)
-    return "" if place in located(destination.hex(":"), frame.t) else "unknown_unicast"
+    if group := _group(vm):
+        return group
+    wanted = not vm.multi_destination and toward(frame, vm) in located(addressee(vm), frame.t)
+    return "" if wanted else "unknown_unicast"
 
 
 def bum(frames: Iterable[Frame], toward: Toward, located: Located) -> Bum:
@@ -49,14 +66,15 @@ def bum(frames: Iterable[Frame], toward: Toward, located: Located) -> Bum:
 
     ``frames`` are those that crossed, each crossing once (:func:`pcapng.crossings`); the underlay's own frames (neither
     tunnelled nor tagged) do not count. ``toward`` says which place a copy goes to, ``located`` at which places, of
-    the same kind, a MAC may be at a time: during a migration the source and the destination; for
+    the same kind, an :func:`addressee` may be at a time: during a migration the source and the destination; for
     a VLAN over several links, every side from which the MAC is reached; empty for a MAC that is nowhere. A unicast
-    copy towards any other place is unknown unicast: it was flooded, or sent where the VM no longer is.
+    copy towards any other place is unknown unicast: it was flooded, or sent where the VM no longer is. So is every
+    unicast frame that goes along a fabric's tree.
     """
     counts: Counter[str] = Counter()
     for frame in frames:
         vm = carried(frame.data)
-        if vm and len(vm.frame) >= 14:
+        if vm:
             counts[_kind(frame, vm, toward, located)] += 1
     broadcast, multicast, unknown = (counts[k] for k in ("broadcast", "multicast", "unknown_unicast"))
     return Bum(broadcast + multicast + unknown, broadcast, unknown, multicast)

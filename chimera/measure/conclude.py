@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from ipaddress import ip_interface
 from itertools import chain
 
 from chimera.measure import bum as flooding
@@ -13,8 +14,9 @@ from chimera.measure.listen import misdelivered
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Bum, Migration, PathReport, Phase, Vantage, Wire
 from chimera.model.samples import ProbeStream, Window
-from chimera.model.topology import Kind
+from chimera.model.topology import Endpoint, Kind, Link, Topology
 from chimera.model.underlay import Forwarding
+from chimera.overlay.lisp import instance_id
 from chimera.wire.probe import find_probe
 
 _UNDER_WAY_S = 0.2  # what is under way to a VM's old place when it arrives at the new one was misdirected, not flooded
@@ -139,54 +141,79 @@ def bum(instruments: Instruments, records: Sequence[MigrationRecord], segments_a
     if not instruments.captures:
         return Bum()
     topology = instruments.topology
-    tunnelled = instruments.underlay.forwarding is Forwarding.ROUTED
     timeline = _Whereabouts(instruments, records, segments_at)
     total: Counter[str] = Counter()
     for link in topology.inter_site_links():
-        here, there = topology.site_of(link.b.node), topology.site_of(link.a.node)
-        toward = flooding.toward_vtep if tunnelled else flooding.toward_side({str(link.b): here}, {str(link.b): there})
-        located = timeline.vteps if tunnelled else timeline.sites
+        toward, located = _places(instruments, timeline, link)
         found = flooding.bum(pcapng.crossings(instruments.captures[link.name]), toward, located)
         total.update(broadcast=found.broadcast, unknown_unicast=found.unknown_unicast, multicast=found.multicast)
     strays = sum(port.stray_count for port in instruments.heard)
     return Bum(total.total(), total["broadcast"], total["unknown_unicast"], total["multicast"], strays)
 
 
+def _places(
+    instruments: Instruments, timeline: _Whereabouts, link: Link
+) -> tuple[flooding.Toward, flooding.Located]:  # fmt: skip
+    """What kind of place a copy on this link goes to, and where VMs are in the same terms."""
+    underlay = instruments.underlay
+    if underlay.forwarding is Forwarding.BRIDGED:
+        a, b = (instruments.topology.site_of(port.node) for port in link.ends())
+        toward = flooding.toward_side({str(link.a): a, str(link.b): b}, {str(link.a): b, str(link.b): a})
+        return toward, timeline.sites
+    return flooding.toward_edge, timeline.identifiers if underlay.fabric else timeline.vteps
+
+
 class _Whereabouts:
-    """Where a MAC may be at a time: its hypervisor, and during a migration both."""
+    """Where an addressee (:func:`flooding.addressee`) may be at a time: its hypervisor, during a migration both."""
 
     def __init__(self, instruments: Instruments, records: Sequence[MigrationRecord], segments_at: str | None) -> None:
         topology = instruments.topology
         self._topology, self._underlay = topology, instruments.underlay
-        self._start = {vm.mac: vm.hypervisor for vm in topology.vms}
+        self._start = {vm.name: vm.hypervisor for vm in topology.vms}
+        self._vms = {address: vm.name for vm in topology.vms for address in _addresses(topology, vm)}
         self._moves = {
-            vm.mac: sorted((r for r in records if r.vm == vm.name), key=lambda r: r.started) for vm in topology.vms
+            vm.name: sorted((r for r in records if r.vm == vm.name), key=lambda r: r.started) for vm in topology.vms
         }
-        holders = [segments_at] if segments_at else [h.name for h in topology.hypervisors]
-        self._gateways = {s.gateway_mac: holders for s in topology.segments if s.gateway_mac}
+        self._holders = [segments_at] if segments_at else [h.name for h in topology.hypervisors]
+        self._gateways = {s.gateway_mac for s in topology.segments if s.gateway_mac}
         self._fixed = {e.mac: e.site for e in topology.endpoints if e.kind is Kind.BARE_METAL and e.mac}
 
-    def nodes(self, mac: str, t: float) -> Collection[str]:
-        """Hypervisors at which the MAC may be at ``t``; empty for a MAC nobody has."""
-        if mac in self._gateways:
-            return self._gateways[mac]
-        if mac not in self._start:
-            return ()
-        at = {self._start[mac]}
-        for move in self._moves[mac]:
+    def nodes(self, address: str, t: float) -> Collection[str]:
+        """Hypervisors at which the addressee may be at ``t``; empty for a MAC nobody has.
+
+        A packet that is carried without its Ethernet header for no VM is the gateway's.
+        """
+        vm = self._vms.get(address)
+        if vm is None:
+            return self._holders if address in self._gateways or "/" in address else ()
+        at = {self._start[vm]}
+        for move in self._moves[vm]:
             if t >= move.started:
                 at = {move.source, move.destination} if t < move.ended + _UNDER_WAY_S else {at_end(move)}
         return at
 
-    def vteps(self, mac: str, t: float) -> Collection[str]:
+    def vteps(self, address: str, t: float) -> Collection[str]:
         """The same as tunnel addresses."""
-        return {self._underlay.vtep[node] for node in self.nodes(mac, t)}
+        return {self._underlay.vtep[node] for node in self.nodes(address, t)}
 
-    def sites(self, mac: str, t: float) -> Collection[str]:
+    def identifiers(self, address: str, t: float) -> Collection[str]:
+        """The same as nicknames or switch IDs of the fabric."""
+        fabric = self._underlay.fabric
+        return {str(fabric.identifier(node)) for node in self.nodes(address, t)} if fabric else ()
+
+    def sites(self, address: str, t: float) -> Collection[str]:
         """The same as sites."""
-        if mac in self._fixed:
-            return {self._fixed[mac]}
-        return {self._topology.site_of(node) for node in self.nodes(mac, t)}
+        if address in self._fixed:
+            return {self._fixed[address]}
+        return {self._topology.site_of(node) for node in self.nodes(address, t)}
+
+
+def _addresses(topology: Topology, vm: Endpoint) -> Iterator[str]:
+    """By what frames name a VM: its MAC, and its addresses in its tenant's LISP instance."""
+    yield vm.mac
+    instance = instance_id(topology, topology.segment_of(vm).tenant)
+    for address in filter(None, (vm.ip, vm.ip6)):
+        yield f"{instance}/{ip_interface(address).ip}"
 
 
 def at_end(record: MigrationRecord) -> str:

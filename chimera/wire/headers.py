@@ -71,7 +71,8 @@ class Carried:
 
     ``outer_destination`` is where the copy goes: with a tunnel over IP the address of the tunnel endpoint, in a fabric
     the egress identifier as decimal text. ``multi_destination`` marks a fabric's frames that go to all ends of a
-    distribution tree: then it is the tree.
+    distribution tree: then it is the tree. ``instance`` is LISP's instance ID, in which the packet's addresses are
+    meant.
     """
 
     overhead_bytes: int
@@ -81,6 +82,7 @@ class Carried:
     vlan: int | None = None
     ethernet: bool = True
     multi_destination: bool = False
+    instance: int | None = None
 
 
 def carried(frame: bytes) -> Carried | None:
@@ -112,7 +114,15 @@ def _within(frame: bytes, steps: Sequence[Step], inner: int) -> Carried:
         )  # fmt: skip
     if name == "eth":
         return Carried(at, vms, names, where, multi_destination=every)
-    return Carried(at - _MINIMUM["eth"], vms, names, where, ethernet=False)
+    return Carried(
+        at - _MINIMUM["eth"], vms, names, where, ethernet=False, instance=_instance(frame, steps[inner - 1])
+    )  # fmt: skip
+
+
+def _instance(frame: bytes, lisp: Step) -> int | None:
+    """The instance ID, where the I bit says that there is one (RFC 9300 section 5.1)."""
+    at = lisp[1]
+    return int.from_bytes(frame[at + 4 : at + 7], "big") if frame[at] & 0x08 else None
 
 
 def _untagged(frame: bytes) -> bytes:

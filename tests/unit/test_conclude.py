@@ -17,8 +17,9 @@ from chimera.measure.sessions import TcpSession
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Bum, Migration, Phase, Round, Wire
 from chimera.model.samples import ProbeRecord, ProbeStream
-from chimera.model.underlay import Forwarding
+from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding
 from chimera.net.plan import plan
+from chimera.overlay.lisp import instance_id
 
 T0 = 1_700_000_000.0
 ORIGIN = T0 - 5  # the run began five seconds before
@@ -201,6 +202,27 @@ def test_a_mac_nobody_has_is_nowhere() -> None:
     where = _Whereabouts(instruments(), [], "gw1")
     assert not where.nodes("02:aa:bb:cc:dd:ee", T0)
     assert not where.vteps("ff:ff:ff:ff:ff:ff", T0)
+
+
+def test_a_tenants_address_is_at_the_vms_place_in_its_instance() -> None:
+    measured = instruments()
+    where = _Whereabouts(measured, [record()], "gw1")
+    vm = DUAL.vm("web1")
+    ip, instance = vm.ip.partition("/")[0], instance_id(DUAL, DUAL.segment_of(vm).tenant)
+    assert set(where.nodes(f"{instance}/{ip}", T0)) == {"hv1"}
+    assert set(where.vteps(f"{instance}/{ip}", T0 + 5)) == {measured.underlay.vtep["hv3"]}
+    assert set(where.nodes(f"{instance + 1000}/{ip}", T0)) == {"gw1"}
+    assert set(where.nodes(f"{instance}/203.0.113.9", T0)) == {"gw1"}
+
+
+def test_places_as_identifiers_of_a_fabric() -> None:
+    measured = instruments()
+    nodes = {name: FabricNode(0x100 + n, {}) for n, name in enumerate(("hv1", "hv2", "hv3", "hv4", "gw1"))}
+    measured.underlay = replace(measured.underlay, fabric=Fabric(FabricKind.TRILL, nodes, (0x100,)))
+    where = _Whereabouts(measured, [record()], "gw1")
+    assert set(where.identifiers(mac("web1"), T0)) == {"256"}
+    assert set(where.identifiers(mac("web1"), T0 + 2)) == {"256", "258"}
+    assert not where.identifiers("02:aa:bb:cc:dd:ee", T0)
 
 
 BARE = """

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 from scapy.all import ARP, IP, TCP, UDP, VXLAN, Dot1Q, Ether, IPv6
+from scapy.packet import Packet
+from wire_frames import arp_frame, fabricpath, outer, trill, udp, wires
+from wire_frames import vm_frame as probe_frame
 
-from chimera.measure.bum import bum, toward_side, toward_vtep
+from chimera.measure.bum import addressee, bum, toward_edge, toward_side
 from chimera.measure.paths import WanCrossings, count_crossings, hops, wan_crossings
 from chimera.measure.pcapng import Frame
 from chimera.measure.wire_stack import wire
 from chimera.model.samples import ProbeRecord, ProbeStream, Window
+from chimera.wire.formats import LISP
+from chimera.wire.headers import carried
 from chimera.wire.probe import MAGIC, PROBE
 
 VM_A, VM_B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -100,6 +105,14 @@ def test_the_stack_and_its_overhead(packet: Ether, stack: list[str], overhead: i
     assert [h.name for h in found.headers][-1] == "udp"
 
 
+@pytest.mark.parametrize("wire_format", wires(probe_frame()))
+def test_every_overlays_overhead_comes_out_of_a_capture(wire_format: str) -> None:
+    packet, overhead = wires(probe_frame())[wire_format]
+    found = wire([frame(packet)], "wan")
+    assert (found.overhead_bytes, found.vm_frame_bytes) == (overhead, 106)
+    assert sum(h.length_bytes for h in found.headers) == len(bytes(packet)) - 64
+
+
 def test_a_capture_without_probes_says_nothing() -> None:
     found = wire([frame(eth() / ARP(psrc="192.0.2.1", hwsrc=VM_A))], "wan")
     assert (found.stack, found.overhead_bytes, found.frames) == ([], None, 0)
@@ -120,7 +133,7 @@ def test_copies_count_by_the_vms_destination() -> None:
         frame(vxlan(vm_frame(), "192.0.2.9")),  # a flooded copy, to one that has not
         frame(vxlan(vm_frame(dst="02:00:00:00:00:99"))),  # to a MAC that is nowhere
     ]
-    found = bum(frames, toward_vtep, at_vtep)
+    found = bum(frames, toward_edge, at_vtep)
     assert (found.broadcast, found.multicast, found.unknown_unicast, found.wan_frames) == (1, 1, 2, 4)
 
 
@@ -129,7 +142,7 @@ def test_the_underlays_own_frames_are_not_counted() -> None:
         frame(eth("ff:ff:ff:ff:ff:ff") / ARP(psrc="192.0.2.1", hwsrc=VM_A)),
         frame(eth("01:80:c2:00:00:0e") / IP(**ENDS[IP]) / TCP()),
     ]
-    assert bum(frames, toward_vtep, at_vtep).wan_frames == 0
+    assert bum(frames, toward_edge, at_vtep).wan_frames == 0
 
 
 def test_in_a_vlan_the_side_of_the_link_decides() -> None:
@@ -141,3 +154,48 @@ def test_in_a_vlan_the_side_of_the_link_decides() -> None:
     leaving = frame(vlan(vm_frame()), 5, "r1:wan", inbound=False)
     assert bum([before, leaving], sides, at_site).wan_frames == 0
     assert bum([before, after], sides, at_site).unknown_unicast == 1
+
+
+# -- the same in every format --------------------------------------------------------------
+
+EVERY = wires(probe_frame())
+PLACE = {"trill": str(0x1234), "fabricpath": str(0x123)}  # of VM_B, as each format calls it
+
+
+@pytest.mark.parametrize("wire_format", EVERY)
+def test_unicast_is_known_where_its_addressee_is(wire_format: str) -> None:
+    packet, _ = EVERY[wire_format]
+    place = PLACE.get(wire_format, "192.0.2.2")
+    whom = f"{0xABCDEF}/10.1.0.2" if wire_format.startswith("lisp") else VM_B
+
+    def located(asked: str, t: float) -> set[str]:
+        return {place} if asked == whom else set()
+
+    assert bum([frame(packet)], toward_edge, located).wan_frames == 0
+    assert bum([frame(packet)], toward_edge, lambda _asked, _t: {"elsewhere"}).unknown_unicast == 1
+
+
+@pytest.mark.parametrize("wire_format", wires(arp_frame()))
+def test_a_broadcast_is_one_in_every_format_that_carries_it(wire_format: str) -> None:
+    found = bum([frame(wires(arp_frame())[wire_format][0])], toward_edge, at_vtep)
+    assert (found.broadcast, found.wan_frames) == (1, 1)
+
+
+@pytest.mark.parametrize("flooded", [trill(probe_frame(), m=1), fabricpath(probe_frame(), group="010fffc101c0")])
+def test_a_unicast_frame_on_a_tree_was_flooded_even_where_its_addressee_is(flooded: Packet) -> None:
+    assert bum([frame(flooded)], toward_edge, lambda _asked, _t: {"2", str(0x1234)}).unknown_unicast == 1
+
+
+@pytest.mark.parametrize(
+    ("destination", "kind"),
+    [("255.255.255.255", "broadcast"), ("224.0.0.251", "multicast"), ("10.1.0.9", "unknown_unicast")],
+)
+def test_lisp_knows_groups_by_address(destination: str, kind: str) -> None:
+    packet = outer() / udp() / LISP(instance=1) / probe_frame(ip=destination)[IP]
+    assert getattr(bum([frame(packet)], toward_edge, at_vtep), kind) == 1
+
+
+def test_lisps_addressees_are_named_with_their_instance() -> None:
+    inside = IPv6(src="fd00::1", dst="fd00::2") / UDP()
+    found = [carried(bytes(outer() / udp() / LISP(instance=n, i=i) / inside)) for n, i in ((7, 1), (None, 0))]
+    assert [addressee(vm) for vm in found if vm] == ["7/fd00::2", "None/fd00::2"]

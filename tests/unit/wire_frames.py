@@ -49,14 +49,14 @@ def trill(vm: Packet, *, m: int = 0, egress: int = 0x1234) -> Packet:
     return Ether(src=NODE_A, dst=ALL_RBRIDGES if m else NODE_B) / header / tagged(vm, 101)
 
 
-def fabricpath(vm: Packet, switch: int = 0x123) -> Packet:
-    """Between two edge switches; a group frame has its own group address outside, too (or the one for flooding)."""
+def fabricpath(vm: Packet, switch: int = 0x123, group: str = "") -> Packet:
+    """Between two edge switches; along a tree with a group's address (hexadecimal), by default a VM's broadcast's."""
     ends = {"source_switch": 0xABC, "source_lid": 101, "ftag": 2, "ttl": 32}
-    if int(vm.dst[:2], 16) & 1:
-        group = FabricPath(bytes.fromhex(vm.dst.replace(":", "")) + bytes(10))
-        chosen = {name: value for name, value in group.fields.items() if name.startswith(("destination", "reserved_d"))}
-        return FabricPath(**chosen, **ends) / vm
-    return FabricPath(destination_switch=switch, destination_lid=101, **ends) / vm
+    group = group or (vm.dst.replace(":", "") if int(vm.dst[:2], 16) & 1 else "")
+    if not group:
+        return FabricPath(destination_switch=switch, destination_lid=101, **ends) / vm
+    address = FabricPath(bytes.fromhex(group) + bytes(10)).fields
+    return FabricPath(**{name: value for name, value in address.items() if "destination" in name}, **ends) / vm
 
 
 def wires(vm: Packet) -> dict[str, tuple[Packet, int]]:
