@@ -102,12 +102,20 @@ class Verbs:
             "vtep": experiment.underlay.vtep,
             "location": network.location,
             "state": state.states(network, node),
+            "fabric": {name: self._fabric(name) for name in experiment.topology.by_name if self._fabric(name)},
             "nodes": experiment.topology.nodes,
             "endpoints": experiment.topology.endpoints,
             "segments": experiment.topology.segments,
             "addresses": experiment.underlay.addresses,
         }
         return self._one_node(found, node) if node else found
+
+    def _fabric(self, name: str) -> dict[str, Any]:
+        """A node's nickname or switch ID, what it forwards by, and what it has done to frames."""
+        fabric = self._session.experiment.underlay.fabric
+        if fabric is None or name not in fabric.nodes:
+            return {}
+        return {"planned": fabric.nodes[name], "counters": self._network.fabric_counters(name)}
 
     def _one_node(self, found: dict[str, Any], node: str) -> dict[str, Any]:
         topology = self._session.experiment.topology
@@ -118,6 +126,7 @@ class Verbs:
             "links": list(topology.links_of(node)),
             "addresses": [a for a in found["addresses"] if a.node == node],
             "state": found["state"].get(node),
+            "fabric": found["fabric"].get(node, {}),
         }
 
     def migrate(self, progress: Progress, vm: str, to: str, settings: dict[str, str]) -> dict[str, Any]:
@@ -179,7 +188,10 @@ class Verbs:
             if link in self._captures:
                 raise SessionError(f"link {link} is being captured already")
             names = self._session.instruments.names()
-            self._captures[link] = start_capture([cable.link], WORK / "api", names, both_ends=False, snaplen=65535)
+            self._captures[link] = start_capture(
+                [cable.link], WORK / "api", names, both_ends=False, snaplen=65535,
+                respelled=self._network.respelled,
+            )  # fmt: skip
         return {"link": link}
 
     def capture_stop(self, progress: Progress, link: str, to: str) -> dict[str, Any]:

@@ -19,7 +19,8 @@ def states(network: Network, of: str = "") -> dict[str, NodeState]:
 
     Left out is what is off, and whose Open vSwitch has ended and cannot be asked. ``flows`` are OpenFlow entries
     of ``br-int``, ``mappings`` those of them that send one MAC to one tunnel endpoint, ``macs`` entries of learning
-    bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses.
+    bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses, ``fabric`` entries of TRILL's or FabricPath's
+    tables in the kernel.
     """
     names = [node.name for node in network.topology.nodes if node.name not in network.stopped and of in ("", node.name)]
     return {name: held for name in names if (held := _state(network, name))}
@@ -34,16 +35,17 @@ def _state(network: Network, name: str) -> NodeState | None:
 
 def _count(network: Network, name: str) -> NodeState:
     routes = len(netns.run("", ["ip", "-n", name, "-4", "route"]).splitlines())
+    fabric = network.fabric_entries(name)
     switch = network.switches.get(name)
     if switch is None:
-        return NodeState(routes=routes)
+        return NodeState(routes=routes, fabric=fabric)
     macs = _learned(switch.appctl("fdb/show", PHYSICAL))
     if name not in network.underlay.vtep:
-        return NodeState(macs=macs, routes=routes)
+        return NodeState(macs=macs, routes=routes, fabric=fabric)
     macs += _learned(switch.appctl("fdb/show", INTEGRATION))
     flows = [line for line in switch.ofctl("dump-flows", INTEGRATION).splitlines() if "actions=" in line]
     mappings = sum(bool(_UNICAST.search(f) and _TO_A_TUNNEL.search(f)) for f in flows)
-    return NodeState(flows=len(flows), macs=macs, mappings=mappings, routes=routes)
+    return NodeState(flows=len(flows), macs=macs, mappings=mappings, routes=routes, fabric=fabric)
 
 
 def _learned(table: str) -> int:

@@ -23,7 +23,7 @@ from chimera.net.machine import has_netem
 from chimera.net.mn import LabNet, mininet_view
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
-from chimera.net.translators import Translation
+from chimera.net.translators import Translation, uplinks
 from chimera.wire import ovsdb
 
 MANAGEMENT_BRIDGE = "mgmt"
@@ -377,6 +377,21 @@ class Network:
         self.set_port(vm, True)
         if not self.switches[self.location[vm]].db.rows("Port", ovsdb.by_name(spec.name), ["name"]):
             self.plug(vm)
+
+    # -- what programs at the links do ------------------------------------------------------------
+
+    @cached_property
+    def respelled(self) -> frozenset[str]:
+        """Interfaces (``node:interface``) where a translator changes what arrives before it can be captured."""
+        return frozenset(map(str, uplinks(self.topology))) if self.translation else frozenset()
+
+    def fabric_entries(self, name: str) -> int:
+        """What a node of a fabric holds to forward by, counted in the kernel; 0 where it is none."""
+        return self.translation.entries(name) if self.translation else 0
+
+    def fabric_counters(self, name: str) -> dict[str, int]:
+        """What a node of a fabric did to frames; empty where it is none."""
+        return self.translation.counters(name) if self.translation else {}
 
     # -- Mininet ---------------------------------------------------------------------------------
 
