@@ -18,7 +18,7 @@ from pathlib import Path
 
 from chimera import __version__, share
 from chimera.load import load_topology
-from chimera.measure import conclude, explain, links, state
+from chimera.measure import conclude, explain, links, loops, state
 from chimera.measure.instruments import Instruments
 from chimera.model.control import Inventory
 from chimera.model.errors import InputError, did_you_mean
@@ -116,6 +116,8 @@ def prepare_topology(
     holders = overlay.gateway_holders(topology, options)
     segments_at = holders[0] if len(holders) == 1 else None
     underlay = plan.plan(topology, forwarding, segments_at=segments_at, fabric=overlay.fabric)
+    if script:
+        script.check_network(topology, underlay)
     inventory = Inventory(
         topology=topology,
         underlay=underlay,
@@ -227,7 +229,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
     progress("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
-    instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location)
+    instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.respelled)
     migrator = Migrator(built, progress, controller.wait_wired)
     lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
     up_s = time.time() - started
@@ -278,6 +280,8 @@ def report(session: Session, run_s: float) -> Result:
         migrations=moved,
         paths=found_paths,
         wire=conclude.wire(instruments),
+        entropy=instruments.entropy,
+        loops=loops.loops(instruments.circles, instruments.streams),
         bum=flooded,
         control=_control(session, origin),
         state=state.states(session.network),

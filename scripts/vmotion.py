@@ -21,6 +21,8 @@ def run(lab: Lab) -> None:
         lab.paths(f"at {away}")
         lab.migrate(vm, to=home)
         lab.paths("after")
+    if lab.equal_paths(vm) > 1:
+        lab.spread(vm)
 
 
 def check(result: Result, expect: Expect) -> None:

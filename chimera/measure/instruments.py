@@ -8,19 +8,25 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from chimera.measure import pcapng
+from chimera.measure.entropy import paths_used
 from chimera.measure.listen import Heard, read_heard
+from chimera.measure.loops import Circle
 from chimera.measure.probes import read_stream
 from chimera.measure.recorder import WHOLE, Capture, Recorder, start_capture, wait_for_checkpoint
 from chimera.measure.sessions import TcpSession, read_session
+from chimera.measure.volley import Volley
 from chimera.model.record import Vantage
+from chimera.model.result import Entropy
 from chimera.model.samples import ProbeStream, Window
 from chimera.model.topology import Endpoint, Topology
 from chimera.model.underlay import Underlay
 from chimera.net import kernel, netns
 from chimera.net.memory_copy import PORT as MIGRATION_PORT
+from chimera.net.ways import CorePair, Ways
 
 PROBE_PORT = 7007
 TCP_PORT = 7008
@@ -31,6 +37,9 @@ NOBODY = "0.0.0.0"  # owner of a port at which every probe is astray
 _LOOK_S = 0.4  # how long paths are looked at
 _BULK_S = 0.8  # how long a throughput measurement sends; its second half counts
 _TRIM_BYTES = 160
+_UNDER_WAY_S = 0.1
+_MOST_HOPS = 64  # that any of the formats allows a frame
+_ROUNDS = 3  # probes of each flow of a spread
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class Instruments:
     checkpoints: list[tuple[float, TcpSession | None]] = field(default_factory=list)  # (when, session)
     looks: list[Look] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
+    entropy: Entropy | None = None
+    circles: list[Circle] = field(default_factory=list)
     captures: dict[str, Path] = field(default_factory=dict)  # inter-site links, all through the run
     recordings: dict[str, Path] = field(default_factory=dict)  # --capture: every link
     _flows: int = 0
@@ -206,7 +217,7 @@ class Instruments:
         start = time.time()
         time.sleep(_LOOK_S)
         window = Window(start, time.time())
-        time.sleep(0.1)  # answers that are still on the way
+        time.sleep(_UNDER_WAY_S)  # answers
         capture.stop()
         rates = {}
         if throughput:
@@ -215,6 +226,52 @@ class Instruments:
                 if rate is not None:
                     rates[watched.vantage.name, watched.target] = rate
         self.looks.append(Look(when, window, capture.files, rates, dict(self.location())))
+
+    # -- many flows ------------------------------------------------------------------------------
+
+    def spread(self, sender: Endpoint, target: Endpoint, ways: Ways, flows: int) -> None:
+        """Send many flows while every link is captured, and tell by which of the equal ways each went."""
+        with Volley(sender, target, flows) as volley:
+            volley.reaches()  # what is asked once, and may go another way, is over then
+            capture = start_capture(
+                self.topology.links, self.folder / "spread", {}, both_ends=True, snaplen=_TRIM_BYTES
+            )
+            try:
+                volley.fire(_ROUNDS)
+                time.sleep(_UNDER_WAY_S)
+            finally:
+                capture.stop()
+        frames = (frame for path in capture.files.values() for frame in pcapng.read(path))
+        self.entropy = Entropy(sender.name, target.name, flows, ways.count, paths_used(frames, volley.flows, ways))
+
+    def circle(self, sender: Endpoint, target: Endpoint, pair: CorePair, probes: int) -> None:
+        """Send probes, a flow each, into the loop between two nodes, and capture it until the last has died."""
+        link, location = pair.link, dict(self.location())
+        folder = self.folder / f"loop-{len(self.circles)}"
+        start = time.time()
+        with Volley(sender, target, probes) as volley:
+            capture = start_capture([link], folder, {}, both_ends=True, snaplen=_TRIM_BYTES)
+            try:
+                arrived = volley.fire(rounds=1)
+                time.sleep(_MOST_HOPS * max(link.forward.delay_ms, link.backward.delay_ms) / 1000 + _UNDER_WAY_S)
+            finally:
+                capture.stop()
+        window = Window(start, time.time())
+        self.circles.append(
+            Circle(
+                sender, target, pair.at, link.name, location[target.name], capture.files[link.name], volley.flows,
+                arrived, window, location,
+            )
+        )  # fmt: skip
+
+    def recheck(self) -> None:
+        """See whether what was in loops can be reached again."""
+        for number, circle in enumerate(self.circles):
+            if circle.again is None:
+                with Volley(circle.sender, circle.vm, 1) as volley:
+                    self.circles[number] = replace(circle, again=volley.reaches())
+
+    # -- throughput ------------------------------------------------------------------------------
 
     def _bulk(self, watched: Watched) -> float | None:
         """Megabits per second that one TCP connection from the vantage point to the VM carries; None without one."""

@@ -205,8 +205,8 @@ class NodeState:
 class Entropy:
     """How many of the equal-cost paths between two VMs a number of flows used.
 
-    ``used`` counts frames per path, a path being named by the nodes on which the flows differ; ``paths`` is how many
-    there are by the topology.
+    ``used`` counts flows per path, a path being named by the nodes that not all equal-cost paths share (where there is
+    only one, by all of its nodes); ``paths`` is how many there are by the topology.
     """
 
     from_: str
@@ -221,7 +221,9 @@ class Loop:
     """A forwarding loop that was made in the core, and what ended the frames in it.
 
     ``limit`` is the field that does (``ttl``, ``hop count``), ``started_at`` its value when frames entered,
-    ``crossings_per_frame`` how often one frame crossed the looped link, at most and at the median over ``frames``.
+    ``crossings_most`` and ``crossings_median`` how often one frame crossed the looped link, over ``frames`` frames.
+    ``probes_arrived`` of those sent reached the target all the same, by a way around the loop. Bystanders are VMs on
+    other hypervisors, probed meanwhile. ``reachable_after``: the target could be reached when the loop was undone.
     """
 
     at: str
@@ -232,6 +234,11 @@ class Loop:
     frames: int
     crossings_median: float
     crossings_most: int
+    probes_sent: int = 0
+    probes_arrived: int = 0
+    bystanders_sent: int = 0
+    bystanders_lost: int = 0
+    reachable_after: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from chimera.model.result import Expectation
 from chimera.model.topology import Endpoint, Topology
 from chimera.net.controller import Controller
 from chimera.net.network import Network
+from chimera.net.ways import CorePair, Ways, core_pair, equal_ways
 from chimera.scenario.migration import Migrator, Settings
 
 
@@ -37,6 +38,15 @@ class Observer(Protocol):
 
     def paths(self, when: str, throughput: bool) -> None:
         """Look at how packets travel now."""
+
+    def spread(self, sender: Endpoint, target: Endpoint, ways: Ways, flows: int) -> None:
+        """Send many flows, and see by which of the equal ways each goes."""
+
+    def circle(self, sender: Endpoint, target: Endpoint, pair: CorePair, probes: int) -> None:
+        """Send probes into a loop, and count how often each crosses it."""
+
+    def recheck(self) -> None:
+        """See whether what was in loops can be reached again."""
 
 
 @dataclass
@@ -112,6 +122,43 @@ class Lab:
         found += [Vantage(c.name, "client") for c in topology.clients[:1] if topology.segment_of(vm).external]
         return found + ([Vantage(p.name, "local") for p in local[:1]] if not remote else [])
 
+    def farthest_peer(self, vm: Endpoint) -> Endpoint:
+        """The VM of the same segment, on another hypervisor, with most equal-cost paths between; then the farthest.
+
+        Raises:
+            SessionError: there is none.
+        """
+        at = self.network.location
+        peers = [p for p in self.topology.vms if p.segment == vm.segment and at[p.name] != at[vm.name]]
+        if not peers:
+            raise SessionError(f"{vm.name} has nobody on another hypervisor to talk to")
+
+        def suits(peer: Endpoint) -> tuple[int, int]:
+            ways = self.ways(peer, vm)
+            return ways.count, ways.distance.get(at[vm.name], 0)
+
+        return max(peers, key=suits)
+
+    def ways(self, a: Endpoint, b: Endpoint) -> Ways:
+        """The equal-cost paths between the hypervisors of two VMs."""
+        at = self.network.location
+        return equal_ways(self.topology, at[a.name], at[b.name])
+
+    def equal_paths(self, vm: Endpoint) -> int:
+        """How many equal-cost paths the cables have to a VM from its farthest peer."""
+        return self.ways(self.farthest_peer(vm), vm).count
+
+    def bystanders(self, vm: Endpoint) -> tuple[Endpoint, list[Vantage]] | None:
+        """A VM on another hypervisor, as near as may be, and who probes it: the farthest peer. None without any."""
+        at, sender = self.network.location, self.farthest_peer(vm)
+        taken = {at[vm.name], at[sender.name]}
+        others = [p for p in self.topology.vms if p.segment == vm.segment and at[p.name] not in taken]
+        if not others:
+            return None
+        near = min(others, key=lambda other: self.ways(vm, other).distance.get(at[other.name], 0))
+        far = self.topology.site_of(at[near.name]) != self.topology.site_of(at[sender.name])
+        return near, [Vantage(sender.name, "remote" if far else "local")]
+
     # -- measuring -------------------------------------------------------------------------------
 
     @contextmanager
@@ -135,6 +182,18 @@ class Lab:
         """Measure how packets of the watched flows travel now."""
         self.progress(f"looking at paths {when}")
         self.observer.paths(when, throughput)
+
+    def spread(self, vm: Endpoint, *, flows: int = 100) -> None:
+        """Send many flows to a VM from its farthest peer, and see by which of the equal-cost paths they go."""
+        sender = self.farthest_peer(vm)
+        self.progress(f"sending {flows} flows from {sender.name} to {vm.name}")
+        self.observer.spread(sender, vm, self.ways(sender, vm), flows)
+
+    def circle(self, vm: Endpoint, pair: CorePair, *, probes: int = 200) -> None:
+        """Send probes to a VM from its farthest peer into a loop, and count how often each crosses it."""
+        sender = self.farthest_peer(vm)
+        self.progress(f"sending {probes} probes from {sender.name} to {vm.name} into the loop")
+        self.observer.circle(sender, vm, pair, probes)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, so that what follows a change is measured too."""
@@ -182,6 +241,21 @@ class Lab:
     def restore(self, link: str) -> None:
         """Repair a link."""
         self._do(f"link {link} restored", lambda: self.network.set_link(link, True))
+
+    def core_pair(self, vm: Endpoint) -> CorePair:
+        """Two neighbours in the core on the way to a VM from its farthest peer."""
+        at = self.network.location
+        return core_pair(self.topology, self.network.underlay, at[self.farthest_peer(vm).name], at[vm.name])
+
+    def misroute(self, at: str, *, target: str, towards: str) -> None:
+        """Have a node of the core send what is for a hypervisor to a neighbour, until :meth:`repair`."""
+        text = f"{at} sends what is for {target} to {towards}"
+        self._do(text, lambda: self.network.misroute(at, target, towards))
+
+    def repair(self) -> None:
+        """End every misroute, and see whether what was lost in loops is reached again."""
+        self._do("the core is repaired", self.network.repair)
+        self.observer.recheck()
 
     def wan_links(self, a: str, b: str) -> list[str]:
         """Names of the links between the sites of two nodes."""

@@ -15,6 +15,7 @@ from chimera import share
 from chimera.model.errors import InputError, did_you_mean
 from chimera.model.result import Result
 from chimera.model.topology import Topology
+from chimera.model.underlay import Underlay
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import ANNOUNCEMENTS, Settings
 from chimera.scenario.precopy import Limits
@@ -26,6 +27,7 @@ MIGRATION_SETTINGS = ("announce", "pace_mbps", "downtime_ms", "max_rounds")
 class Script:
     """A scenario: a Python file with ``run(lab)``, and if it likes ``check(result, expect)`` and ``SETTINGS``.
 
+    A ``possible(topology, underlay)`` may refuse a network before anything starts.
     ``SETTINGS`` maps what ``--set`` may change to its default. Where that is a number, only numbers will do; ``vm``
     and ``hypervisor`` name one of the topology's.
     """
@@ -65,6 +67,15 @@ class Script:
                 raise InputError(f"{name} cannot be '{value}'\n    allowed: a whole number, 0 or more")
             if isinstance(default, float):
                 _number({name: value}, name, default)
+
+    def check_network(self, topology: Topology, underlay: Underlay) -> None:
+        """Refuse a network on which this script has nothing to show; its ``possible(topology, underlay)`` says so.
+
+        Raises:
+            InputError: why, and what to choose instead.
+        """
+        if hasattr(self.module, "possible"):
+            self.module.possible(topology, underlay)
 
     def run(self, lab: Lab) -> None:
         """Do it."""

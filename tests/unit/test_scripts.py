@@ -9,6 +9,8 @@ import pytest
 from chimera import share
 from chimera.load import load_topology
 from chimera.model.errors import InputError
+from chimera.model.underlay import Forwarding
+from chimera.net.plan import plan
 from chimera.scenario.migration import Settings
 from chimera.scenario.precopy import Limits
 from chimera.scenario.scripts import MIGRATION_SETTINGS, find_script, migration_settings, scripts
@@ -101,6 +103,13 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
     with pytest.raises(InputError) as refused:
         script.check_settings({**script.defaults, **given}, rack)
     assert str(refused.value).startswith(said)
+
+
+def test_a_scenario_that_cannot_be_on_a_network_says_so_before_anything_starts() -> None:
+    script, rack = find_script("core-loop"), load_topology("rack", [share.folder("topologies")])
+    with pytest.raises(InputError, match="topology rack has none"):
+        script.check_network(rack, plan(rack, Forwarding.ROUTED))
+    find_script("vmotion").check_network(rack, plan(rack, Forwarding.ROUTED))
 
 
 # -- how migrations are done -------------------------------------------------------------------

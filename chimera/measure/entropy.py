@@ -1,0 +1,27 @@
+"""Captures to entropy: which of the equal-cost paths each of many flows took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from chimera.measure.pcapng import Frame
+from chimera.net.ways import Ways
+from chimera.wire.probe import REQUEST, find_probe
+
+
+def paths_used(frames: Iterable[Frame], flows: Collection[int], ways: Ways) -> dict[str, int]:
+    """How many flows took each path, by its name (:meth:`Ways.name`); the most used first.
+
+    ``frames`` come from captures of all links, at both ends; a flow counts for the path that most of its probes took.
+    Warm-up probes (sequence 0) do not count, and a flow that no capture saw counts for no path.
+    """
+    visited: dict[tuple[int, int], set[str]] = {}
+    for frame in frames:
+        mark = find_probe(frame.data)
+        if mark and mark.flow in flows and mark.sequence and mark.direction == REQUEST:
+            visited.setdefault((mark.flow, mark.sequence), set()).add(frame.interface.partition(":")[0])
+    taken: dict[int, Counter[str]] = {}
+    for (flow, _), nodes in visited.items():
+        taken.setdefault(flow, Counter())[ways.name(nodes)] += 1
+    return dict(Counter(paths.most_common(1)[0][0] for paths in taken.values()).most_common())

@@ -1,0 +1,54 @@
+"""A loop in the core ends by the hop count of whatever carries the frames, and many flows use both spines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab_support import lab, needs_lab, result
+
+pytestmark = needs_lab
+
+LIMITS = {"vxlan": ("ttl", 64)}  # overlay -> the field, and what frames start with
+TOPOLOGIES = ("dual-dc", "leaf-spine")
+
+
+def measured(tmp_path: Path, *words: str) -> dict[str, Any]:
+    """The result of a run in which every expectation held."""
+    lab("run", *words, "--quiet", "--out", str(tmp_path / "r"), timeout_s=180)
+    return result(tmp_path / "r")
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("overlay", LIMITS)
+def test_a_loop_ends_and_is_nobody_elses_business(tmp_path: Path, overlay: str, topology: str) -> None:
+    (loop,) = measured(tmp_path, "core-loop", "--topology", topology, "--overlay", overlay)["loops"]
+    limit, start = LIMITS[overlay]
+    assert loop["limit"] == limit
+    assert start - 4 <= loop["started_at"] <= start
+    assert loop["probes_sent"] == 200 and loop["probes_arrived"] == 0
+    assert loop["frames"] == 200 and loop["started_at"] - 2 <= loop["crossings_median"] <= loop["crossings_most"]
+    assert loop["bystanders_sent"] > 200
+    assert loop["reachable_after"] is True
+
+
+def test_a_core_of_bridges_is_refused_before_anything_starts() -> None:
+    refused = lab("run", "core-loop", "--topology", "dual-dc", "--overlay", "vlan", check=False)
+    assert refused.returncode == 2
+    assert "bridges have no hop count" in refused.stderr and "up in" not in refused.stderr
+
+
+@pytest.mark.parametrize("overlay", LIMITS)
+def test_a_hundred_flows_use_both_spines(tmp_path: Path, overlay: str) -> None:
+    entropy = measured(tmp_path, "entropy", "--topology", "leaf-spine", "--overlay", overlay)["entropy"]
+    assert (entropy["paths"], entropy["flows"]) == (2, 100)
+    assert set(entropy["used"]) == {"spine1", "spine2"}
+    assert sum(entropy["used"].values()) == 100
+    assert min(entropy["used"].values()) > 20
+
+
+def test_a_spanning_tree_leaves_one_path_of_two(tmp_path: Path) -> None:
+    entropy = measured(tmp_path, "entropy", "--topology", "leaf-spine", "--overlay", "vlan")["entropy"]
+    assert entropy["paths"] == 2
+    assert list(entropy["used"].values()) == [100]
