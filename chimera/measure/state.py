@@ -11,7 +11,7 @@ from chimera.net import netns
 from chimera.net.network import Network
 
 _TO_A_TUNNEL = re.compile(r"tun_dst|NXM_NX_TUN_IPV4_DST|->tun_id.*output:60001")
-_UNICAST = re.compile(r"dl_dst=[0-9a-f][02468ace]:")
+_UNICAST = re.compile(r"dl_dst=[0-9a-f][02468ace]:|nw_dst=[\d.]+[, ]|ipv6_dst=[\da-f:]+[, ]")
 
 
 def states(network: Network, of: str = "") -> dict[str, NodeState]:
@@ -19,7 +19,7 @@ def states(network: Network, of: str = "") -> dict[str, NodeState]:
 
     Left out is what is off, and whose Open vSwitch has ended and cannot be asked. ``flows`` are OpenFlow entries
     of ``br-int``, ``mappings`` those of them that send one MAC to one tunnel endpoint, ``macs`` entries of learning
-    bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses, ``fabric`` entries of TRILL's or FabricPath's
+    bridges, ``routes`` IPv4 routes of the kernel beyond its own addresses, ``fabric`` entries of a fabric's
     tables in the kernel.
     """
     names = [node.name for node in network.topology.nodes if node.name not in network.stopped and of in ("", node.name)]
