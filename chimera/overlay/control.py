@@ -24,9 +24,9 @@ from chimera.model.control import (
     SwitchUp,
     WithdrawHost,
 )
-from chimera.model.flow import Flow
+from chimera.model.flow import TABLE, Flow, Output
 from chimera.model.topology import Segment, Topology
-from chimera.overlay import program, responder
+from chimera.overlay import pmtu, program, responder
 from chimera.overlay.ports import leg_id, routed_segments
 from chimera.overlay.program import Cause, Program
 
@@ -164,6 +164,7 @@ class SegmentControl:
     def __init__(self, inventory: Inventory, rules: Rules, gateway_holders: Iterable[str]) -> None:
         self._topology = inventory.topology
         self._rules = rules
+        self._limit = inventory.packet_limit
         self._interfaces = interfaces_of(inventory.topology, gateway_holders)
         self._members: dict[str, dict[str, Interface]] = {}
         for interface in self._interfaces.values():
@@ -172,7 +173,7 @@ class SegmentControl:
     def initial(self) -> State:
         """No switch connected, nothing attached, every switch with its static flows."""
         names = [node.name for node in self._topology.vteps]
-        return State(programs={n: program.revised({}, {("switch", n): self._rules.switch_flows(n)}) for n in names})
+        return State(programs={n: self._revised({}, {("switch", n): self._rules.switch_flows(n)}) for n in names})
 
     def locations(self, state: State) -> dict[str, str]:
         """The switch at which each interface is now."""
@@ -213,7 +214,7 @@ class SegmentControl:
         deletions: list[Effect] = []
         for switch in self._urgency(old, new, iface_id):
             fragments = self._revision(old, new, switch, iface_id, regrouped)
-            programs[switch] = program.revised(state.programs[switch], fragments)
+            programs[switch] = self._revised(state.programs[switch], fragments)
             if switch in state.connected:
                 change = program.change(state.programs[switch], programs[switch], fragments)
                 added, deleted = program.effects(switch, *change)
@@ -222,6 +223,10 @@ class SegmentControl:
         routes = self._routes(old, new, iface_id)
         moved = replace(moved, programs=programs, conversations={**state.conversations, segment: new.conversations})
         return moved, (*additions, *routes, *deletions)
+
+    def _revised(self, old: Program, fragments: Mapping[Cause, tuple[Flow, ...]]) -> Program:
+        guarded = {cause: pmtu.guarded(flows, self._limit) for cause, flows in fragments.items()}
+        return program.revised(old, guarded)
 
     def _revision(
         self, old: View, new: View, switch: str, iface_id: str, regrouped: bool
@@ -270,6 +275,8 @@ class SegmentControl:
         asker, place = self._at(state, event.switch, event.in_port)
         if asker is None or place is None or len(event.data) < 14:
             return state, ()
+        if pmtu.is_large(event.data, self._limit):
+            return state, self._too_large(self._view(state, asker.segment), asker, event)
         announced: tuple[Effect, ...] = ()
         if responder.is_announcement(event.data):
             places = (*_elsewhere(state, asker.iface_id, place.switch), place)
@@ -295,11 +302,24 @@ class SegmentControl:
             return state, ()
         programs, effects = dict(state.programs), list[Effect]()
         for (switch, iface_id), flows in learned.items():
-            programs[switch] = program.revised(programs[switch], {("interface", iface_id): flows})
-            effects += program.effects(switch, flows if switch in state.connected else (), ())[0]
+            cause = ("interface", iface_id)
+            programs[switch] = self._revised(programs[switch], {cause: flows})
+            added = programs[switch].get(cause, ()) if switch in state.connected else ()
+            effects += program.effects(switch, added, ())[0]
         sent_on = (PacketOut(event.switch, event.data, flow.actions) for flow in learned[there])
         conversations = {**state.conversations, asker.segment: view.conversations}
         return replace(state, programs=programs, conversations=conversations), (*effects, *sent_on)
+
+    def _too_large(self, view: View, sender: Interface, event: PacketIn) -> tuple[Effect, ...]:
+        """Tell the sender, or take the packet apart; neither where it has reached its receiver here already."""
+        here = {responder.mac_bytes(place.mac) for _, place in view.local(event.switch)}
+        if event.data[:6] in here:
+            return ()
+        told = pmtu.message(event.data, self._limit, None if sender.leg_of else view.segment)
+        if told:
+            return (PacketOut(event.switch, told, (Output(event.in_port),)),)
+        parts = pmtu.fragments(event.data, self._limit)
+        return tuple(PacketOut(event.switch, part, (Output(TABLE),), event.in_port) for part in parts)
 
     def _at(self, state: State, switch: str, port: int) -> tuple[Interface | None, Place | None]:
         for iface_id, places in state.seen.items():

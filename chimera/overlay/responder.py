@@ -113,7 +113,7 @@ def _solicitation(frame: bytes) -> Question | None:
     message = frame[start : start + length]
     if hop_limit != 255 or length < 24 or len(message) < length or message[1] != 0:
         return None
-    if _icmpv6_checksum(source, destination, message) != 0:
+    if icmpv6_checksum(source, destination, message) != 0:
         return None
     target = ipaddress.IPv6Address(message[8:24])
     if target.is_multicast:
@@ -150,15 +150,19 @@ def advertisement(asked: Question, owner: Owner) -> bytes:
     to_mac = b"\x33\x33" + destination.packed[12:] if asked.probing else mac_bytes(asked.sender_mac)
     router, solicited, override = owner.router << 31, (not asked.probing) << 30, 1 << 29
     message = struct.pack("!BBHI16sBB6s", NA, 0, 0, router | solicited | override, target.packed, 2, 1, mac)
-    checksum = _icmpv6_checksum(target.packed, destination.packed, message)
+    checksum = icmpv6_checksum(target.packed, destination.packed, message)
     message = message[:2] + checksum.to_bytes(2) + message[4:]
     header = _IPV6.pack(6 << 28, len(message), ICMPV6, 255, target.packed, destination.packed)
     return _ETHERNET.pack(to_mac, mac, IPV6) + header + message
 
 
-def _icmpv6_checksum(source: bytes, destination: bytes, message: bytes) -> int:
+def icmpv6_checksum(source: bytes, destination: bytes, message: bytes) -> int:
     """The Internet checksum over pseudo-header and message (RFC 4443 section 2.3); 0 verifies a whole message."""
-    data = source + destination + struct.pack("!II", len(message), ICMPV6) + message
+    return checksum(source + destination + struct.pack("!II", len(message), ICMPV6) + message)
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
     data += b"\0" * (len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
