@@ -8,7 +8,7 @@ from functools import partial
 from chimera.model.result import Map, PathReport, Result
 from chimera.report.figures import byte_count, decimal, flows, ms
 from chimera.report.marks import Figure, Measure
-from chimera.report.measures import held, path_grain, paths_used, probe_grain, worst
+from chimera.report.measures import held, loop, path_grain, paths_used, probe_grain, worst
 
 
 def answers(results: Sequence[Result]) -> dict[str, Measure]:
@@ -21,6 +21,7 @@ def answers(results: Sequence[Result]) -> dict[str, Measure]:
         "hypervisors": Measure("entries on hypervisors", partial(held, "hypervisors"), decimal),
         "outage": Measure("network outage, worst", _outage, ms, grain=probe_grain(results)),
         "crossings": Measure("WAN crossings added by the move", partial(_added, _crossings), decimal),
+        "loops": Measure("crossings of a looped link, most", loop, decimal),
         "stretch": Measure("round trip added by the move", partial(_added, _rtt), ms, grain=path_grain(results, _rtt)),
     }  # fmt: skip
 

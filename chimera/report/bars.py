@@ -8,6 +8,9 @@ from typing import NamedTuple
 from chimera.report.markup import Child, Markup, number, tag
 
 
+_SHORT = 9  # characters that stand beside a bar; longer text stands below it
+
+
 class Part(NamedTuple):
     """A piece of a bar: how much, which of the keys it is, and its words."""
 
@@ -28,7 +31,7 @@ class Bar(NamedTuple):
         return sum(part.amount for part in self.parts)
 
 
-Rows = Sequence[tuple[Child, Sequence[Bar]]]
+Rows = Sequence[tuple[str, Sequence[Bar]]]  # a run's name, and its bars
 
 
 def bar_table(caption: str, columns: Sequence[str], rows: Rows, *, limit: float = 0.0) -> Markup:
@@ -39,17 +42,21 @@ def bar_table(caption: str, columns: Sequence[str], rows: Rows, *, limit: float 
     whole = max([bar.amount for _, bars in rows for bar in bars] + [limit]) * 1.02 or 1.0
     head = [tag("th", "", scope="col"), *(tag("th", name, scope="col") for name in columns)]
     body = [
-        tag("tr", tag("th", name, scope="row"), [tag("td", _drawn(bar, whole, limit)) for bar in bars])
+        tag("tr", tag("th", label(name), scope="row"), [tag("td", _drawn(bar, whole, limit)) for bar in bars])
         for name, bars in rows
     ]
-    table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body), class_="bars")
+    short = max((len(bar.text) for _, bars in rows for bar in bars), default=0) <= _SHORT
+    table = tag(
+        "table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body),
+        class_="bars beside" if short else "bars", style=f"--columns:{len(columns)}",
+    )  # fmt: skip
     return tag("div", table, class_="scroll", role="region", tabindex=0, aria_label=caption)
 
 
 def _drawn(bar: Bar, whole: float, limit: float) -> Child:
     text = tag("span", bar.text, class_="bar-text")
     if not bar.parts:
-        return text
+        return tag("div", text, class_="cell")
     pieces: list[Child] = [
         tag("span", class_=part.key, title=part.words, style=f"width:{number(max(part.amount, 0) / whole * 100)}%")
         for part in bar.parts
@@ -57,7 +64,7 @@ def _drawn(bar: Bar, whole: float, limit: float) -> Child:
     ]
     if limit:
         pieces.append(tag("i", class_="limit", style=f"left:{number(limit / whole * 100)}%"))
-    return [tag("div", pieces, class_="bar", aria_hidden="true"), text]
+    return tag("div", tag("div", pieces, class_="bar", aria_hidden="true"), text, class_="cell")
 
 
 def keys(entries: Iterable[tuple[str, str]], limit: str = "") -> Markup:
@@ -66,3 +73,9 @@ def keys(entries: Iterable[tuple[str, str]], limit: str = "") -> Markup:
     if limit:
         items.append(tag("li", tag("span", class_="limit"), limit))
     return tag("ul", items, class_="keys")
+
+
+def label(name: str) -> Markup:
+    """A run's name: the overlay, and what is set for it below, smaller."""
+    overlay, *options = name.split(" ")
+    return tag("span", overlay, [tag("span", option, class_="option") for option in options])

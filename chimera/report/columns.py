@@ -21,6 +21,11 @@ class Column(NamedTuple):
     link: str = ""
 
     @property
+    def overlay(self) -> str:
+        """The overlay alone."""
+        return self.name.partition(" ")[0]
+
+    @property
     def passed(self) -> bool:
         """True where there is a result and every expectation holds."""
         return self.result is not None and self.result.passed

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chimera.model.result import Result
+from chimera.report.bars import label
 from chimera.report.columns import Column
 from chimera.report.drawn import sections
 from chimera.report.essay import asked_of, essay
@@ -16,6 +17,7 @@ from chimera.report.json import write_text
 from chimera.report.marks import Cell, Group, row
 from chimera.report.markup import Child, Markup, tag
 from chimera.report.measures import groups
+from chimera.report.method import DEFINITIONS
 from chimera.report.topology_map import stylesheet
 
 Section = tuple[str, str, Child]  # anchor, heading, content
@@ -64,9 +66,19 @@ def _sections(columns: Sequence[Column]) -> Iterator[Section]:
         return
     figures = groups([column.result for column in columns])
     yield "essay", "The essay’s questions", [tag("p", _about_essay(columns), class_="finding"), essay(columns)]
-    drawn = [(tag("h3", s.heading, id=s.anchor), s.body) for s in sections(columns)]
-    yield "drawn", "What was measured", drawn
+    yield "drawn", "What was measured", _drawn(columns)
     yield "figures", "All figures", [_about_marks(), _comparison(columns, figures)]
+    yield "method", "How each number was obtained", _method()
+
+
+def _drawn(columns: Sequence[Column]) -> Child:
+    found = list(sections(columns))
+    nav = tag("nav", [tag("a", s.heading, href=f"#{s.anchor}") for s in found], aria_label="Figures")
+    return [nav, [(tag("h3", s.heading, id=s.anchor), s.body) for s in found]]
+
+
+def _method() -> Markup:
+    return tag("dl", [(tag("dt", d.figure), tag("dd", tag("b", d.meaning), " ", d.method)) for d in DEFINITIONS])
 
 
 def _about_essay(columns: Sequence[Column]) -> str:
@@ -83,14 +95,15 @@ def _about_essay(columns: Sequence[Column]) -> str:
 
 def _runs(columns: Sequence[Column]) -> Markup:
     caption = "Every overlay, how it came out, and its own report"
-    head = [tag("th", text, scope="col") for text in ("overlay", "outcome", "on the wire", "network outage", "took")]
+    head = [tag("th", text, scope="col") for text in ("overlay", "outcome", "on the wire")]
+    head += [tag("th", text, scope="col", class_="figure") for text in ("network outage, worst", "took")]
     body = [tag("tr", tag("th", _linked(c), scope="row"), _run(c)) for c in columns]
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
     return tag("div", table, class_="scroll", role="region", tabindex=0, aria_label=caption)
 
 
-def _linked(column: Column) -> Markup | str:
-    return tag("a", column.name, href=column.link) if column.link else column.name
+def _linked(column: Column) -> Markup:
+    return tag("a", label(column.name), href=column.link) if column.link else label(column.name)
 
 
 def _run(column: Column) -> list[Markup]:
@@ -101,7 +114,11 @@ def _run(column: Column) -> list[Markup]:
             tag("br"),
             tag("span", column.failure, class_="reason"),
         ]
-        return [tag("td", words), *(tag("td", NOT_MEASURED) for _ in range(3))]
+        return [
+            tag("td", words),
+            tag("td", NOT_MEASURED),
+            *(tag("td", NOT_MEASURED, class_="figure") for _ in range(2)),
+        ]
     failed = [tag("div", f"{e.name}: {e.detail}", class_="soft") for e in result.expectations if not e.passed]
     mark, kind = ("✓", "good") if column.passed else ("✗", "bad")
     wire = result.wire
@@ -138,12 +155,9 @@ def _comparison(columns: Sequence[Column], found: Sequence[Group]) -> Markup:
 
 
 def _heading(column: Column) -> Markup:
-    overlay, *options = column.name.split(" ")
-    name: Child = [overlay, *(tag("span", option, class_="option") for option in options)]
-    link = tag("a", name, href=column.link) if column.link else name
     words = "✓ passed" if column.passed else "✗ failed" if column.result else "✗ no result"
     status = tag("span", words, class_=f"option {'good' if column.passed else 'bad'}")
-    return tag("th", link, status, scope="col", class_="figure")
+    return tag("th", _linked(column), status, scope="col", class_="figure")
 
 
 def _group(group: Group, columns: Sequence[Column]) -> Markup:

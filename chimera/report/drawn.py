@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chimera.model.result import Entropy, Migration, PathReport, Result, Wire
 from chimera.report.answers import answers, most_equal_paths
-from chimera.report.bars import Bar, Part, Rows, bar_table, keys
+from chimera.report.bars import Bar, Part, Rows, bar_table, keys, label
 from chimera.report.columns import Column
 from chimera.report.figures import NOT_MEASURED, RELATIONS, byte_count, count, decimal, flows, largest, moments, ms
 from chimera.report.findings import ranked
@@ -18,6 +18,7 @@ from chimera.report.measures import KINDS, LISTED, PLACES, places
 
 _ETHERNET_BYTES = 14
 _PATH_KEYS = 6  # colours to tell paths apart
+_LISTED_PATHS = 8
 _SENT_BY = (("broadcast", "broadcast"), ("unknown_unicast", "unknown unicast"), ("multicast", "multicast"))
 
 
@@ -68,6 +69,7 @@ def sections(columns: Sequence[Column]) -> Iterator[Section]:
     yield Section("state", "State in core switches and at the edge", _state(runs))
     yield Section("outage", "What the network adds to the pause of a move", _outage(runs))
     yield Section("stretch", "Path stretch after a move", _stretch(runs))
+    yield Section("loops", "A loop in the core", _loops(runs))
 
 
 def _not_measured(why: str) -> Markup:
@@ -83,7 +85,7 @@ def _overhead(runs: Runs) -> Child:
     fronts = [_front(result.wire) for result in runs.results]
     whole = max(total for _, total in fronts)
     rows = [
-        tag("tr", tag("th", name, scope="row"),
+        tag("tr", tag("th", label(name), scope="row"),
             tag("td", byte_count(result.wire.overhead_bytes), class_="figure"),
             tag("td", tag("div", segments, class_="frame", style=f"--whole:{whole}")))
         for name, result, (segments, _) in zip(runs.names, runs.results, fronts, strict=True)
@@ -96,8 +98,8 @@ def _overhead(runs: Runs) -> Child:
     )
     how = (
         "Overhead is the length of the frame on the wire minus the length of the VM's frame, as most of the captured "
-        f"frames have it. A VM's own Ethernet header is {_ETHERNET_BYTES} bytes; what a row has beyond that is "
-        f"overhead. Looked at: {frames}."
+        f"frames have it. What a row has beyond the {_ETHERNET_BYTES} bytes of a VM's own Ethernet header is "
+        f"overhead, whether that header (blue) is carried along or left behind. Looked at: {frames}."
     )
     return [
         runs.finding("overhead"),
@@ -115,8 +117,14 @@ def _front(wire: Wire) -> tuple[Child, int]:
     if length not in ends:
         return _segment("added and Ethernet", length, "added"), length
     front = wire.headers[: ends.index(length) + 1]
-    own = len(front) - 1 if front[-1].name == "eth" else -1
+    own = _own_ethernet([header.name for header in front])
     return [_segment(h.name, h.length_bytes, "" if i == own else "added") for i, h in enumerate(front)], length
+
+
+def _own_ethernet(names: list[str]) -> int:
+    """Which header is the VM's own Ethernet header; -1 where it is left behind (an outer one, then IP in IP)."""
+    inner = [i for i, name in enumerate(names) if name == "eth" and i]
+    return inner[-1] if inner else 0 if "ip" not in names and "ipv6" not in names else -1
 
 
 def _segment(name: str, length: int, kind: str) -> Markup:
@@ -137,21 +145,20 @@ def _entropy(runs: Runs) -> Child:
         return _not_measured(f"this topology has {ways} equal-cost paths, but the scenario sent no flows to tell.")
     flow = next(entropy for entropy in found if entropy.paths > 1)
     about = (
-        f"{count(flow.flows, 'flow')} from {flow.from_} to {flow.to}, by the frames that were captured on each of the "
-        f"{decimal(flow.paths)} equal-cost paths; a path that no flow used has no share."
+        f"{count(flow.flows, 'flow')} from {flow.from_} to {flow.to}, each from a port of its own, by the path that "
+        f"captures on all links saw it take; the cables have {count(flow.paths, 'equal-cost path')}."
     )
-    table = bar_table("Share of the frames on each path", ["paths"], runs.bars(lambda r: [_shares(r.entropy)]))
+    table = bar_table("Share of the flows on each path", ["flows by path"], runs.bars(lambda r: [_shares(r.entropy)]))
     return [runs.finding("entropy"), table, tag("p", about, class_="soft")]
 
 
 def _shares(entropy: Entropy | None) -> Bar:
     if entropy is None or not entropy.used:
         return Bar((), NOT_MEASURED)
-    frames = sum(entropy.used.values()) or 1
-    shares = sorted((n / frames for n in entropy.used.values() if n), reverse=True)
-    parts = [Part(share, f"k{i % _PATH_KEYS}", f"{100 * share:.0f} %") for i, share in enumerate(shares)]
-    used = f"{len(shares)} of {count(entropy.paths, 'path')}"
-    return Bar(tuple(parts), f"{used}: {', '.join(part.words for part in parts[:8])}{' …' if len(parts) > 8 else ''}")
+    used = sorted((item for item in entropy.used.items() if item[1]), key=lambda item: -item[1])
+    parts = [Part(n, f"k{i % _PATH_KEYS}", f"{n} by {path}") for i, (path, n) in enumerate(used)]
+    numbers = " + ".join(str(n) for _, n in used[:_LISTED_PATHS]) + (" + …" if len(used) > _LISTED_PATHS else "")
+    return Bar(tuple(parts), f"{len(used)} of {count(entropy.paths, 'path')}: {numbers} flows")
 
 
 # -- flooding ----------------------------------------------------------------------------------
@@ -307,3 +314,34 @@ def _way(path: PathReport | None, wan: bool) -> Bar:
     if path.hops:
         words.append(count(len(path.hops), "node"))
     return _time(path.rtt_ms, " · ".join(words))
+
+
+# -- loops -------------------------------------------------------------------------------------
+
+
+def _loops(runs: Runs) -> Child:
+    if not any(result.loops for result in runs.results):
+        return _not_measured("this scenario makes no loop; core-loop does.")
+
+    def draw(result: Result) -> list[Bar]:
+        if not result.loops:
+            return [Bar((), NOT_MEASURED)] * 2
+        most = max(result.loops, key=lambda loop: loop.crossings_most)
+        ended = f"{decimal(most.crossings_most)}, {most.limit} {most.started_at} at the first sighting"
+        return [
+            Bar((Part(most.crossings_most, "k0", ended),), ended),
+            Bar((Part(most.crossings_median, "k0", "median"),), decimal(most.crossings_median)),
+        ]
+
+    heads = ["crossings by one frame, most", "median"]
+    lost = [
+        f"{name}: {sum(x.bystanders_lost for x in r.loops)} of {sum(x.bystanders_sent for x in r.loops)}"
+        for name, r in zip(runs.names, runs.results, strict=True)
+        if r.loops
+    ]
+    about = f"Probes between VMs whose way was not in the loop, lost meanwhile: {', '.join(lost)}."
+    return [
+        runs.finding("loops"),
+        bar_table("How often a frame crossed a link of the loop", heads, runs.bars(draw)),
+        tag("p", about, class_="soft"),
+    ]

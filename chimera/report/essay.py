@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from chimera.model.result import Result
+from chimera.report.bars import label
 from chimera.report.columns import Column
 from chimera.report.drawn import Runs
 from chimera.report.figures import decimal
@@ -18,6 +19,9 @@ from chimera.report.marks import Row, row
 from chimera.report.markup import Child, Markup, tag
 
 _SECTIONS = {"core": "state", "hypervisors": "state", "crossings": "stretch"}  # where else than under its own name
+
+
+_OF = ("entropy",)  # figures that are nothing without what they are a part of
 
 
 class Question(NamedTuple):
@@ -36,7 +40,7 @@ class Question(NamedTuple):
 
 QUESTIONS = (
     Question("FabricPath or TRILL on the hypervisor", "Does it buy anything once overlays exist?",
-             ("fabricpath", "trill"), ("overhead", "entropy", "core", "flooding", "outage")),
+             ("fabricpath", "trill"), ("overhead", "entropy", "core", "flooding", "outage", "loops")),
     Question("MPLS-in-IP on the hypervisor", "Is VM traffic in MPLS in UDP any better than in VXLAN?",
              ("mpls",), ("overhead", "entropy", "hypervisors", "outage")),
     Question("LISP on the hypervisor (ITR/ETR)", "Does inter-data-centre vMotion really become a snap?",
@@ -69,7 +73,7 @@ def _answer(question: Question, columns: Sequence[Column], runs: Runs, rows: dic
     if not question.overlays:
         return tag("p", "Not measured: no overlay of this lab carries it yet.")
     notes = [tag("p", f"{c.name}: {c.verdict}.", class_="bad") for c in columns if _failed(c, question.overlays)]
-    missing = [name for name in question.overlays if name not in {c.name.split()[0] for c in columns}]
+    missing = [name for name in question.overlays if name not in {c.overlay for c in columns}]
     if missing:
         notes.append(tag("p", f"Not measured: {listed(missing)} {'were' if len(missing) > 1 else 'was'} not run here."))
     own = [i for i, r in enumerate(runs.results) if r.lab.overlay in question.overlays and _mode(r, question.mode)]
@@ -85,7 +89,7 @@ def _answer(question: Question, columns: Sequence[Column], runs: Runs, rows: dic
 
 
 def _failed(column: Column, overlays: Sequence[str]) -> bool:
-    return column.result is None and column.name.split()[0] in overlays
+    return column.result is None and column.overlay in overlays
 
 
 def _mode(result: Result, mode: str) -> bool:
@@ -108,16 +112,17 @@ def _table(
     caption = f"{question.chimera}: figures of these runs"
     if reference is not None:
         caption += f", and the difference from {runs.names[reference]}"
-    head = [tag("th", "", scope="col"), *(tag("th", runs.names[i], scope="col", class_="figure") for i in shown)]
+    head = [tag("th", "", scope="col"), *(tag("th", label(runs.names[i]), scope="col", class_="figure") for i in shown)]
     body = []
-    for anchor in question.figures:
+    for anchor in (a for a in question.figures if any(v is not None for v in rows[a].values)):
         found, write = rows[anchor], runs.measures[anchor].write
         link = tag("a", found.name, href=f"#{_SECTIONS.get(anchor, anchor)}")
         cells = []
         for i in shown:
             compared = reference is not None and i in own and i != reference
             words = beside(found.values[i], found.values[reference or 0], found.grain, write) if compared else ""
-            cells.append(tag("td", found.cells[i].text, words and tag("span", words, class_="of"), class_="figure"))
+            text = f"{found.cells[i].text} {found.cells[i].of}" if anchor in _OF else found.cells[i].text
+            cells.append(tag("td", text, words and tag("span", words, class_="of"), class_="figure"))
         body.append(tag("tr", tag("th", link, scope="row"), cells))
     table = tag(
         "table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body), class_="comparison"
@@ -127,6 +132,6 @@ def _table(
 
 def asked_of(columns: Sequence[Column]) -> str:
     """How many of the questions these runs have figures for."""
-    names = {column.name.split()[0] for column in columns if column.result}
+    names = {column.overlay for column in columns if column.result}
     there = sum(any(name in names for name in question.overlays) for question in QUESTIONS)
     return f"{decimal(there)} of {decimal(len(QUESTIONS))}"
