@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from chimera.report.markup import Child, Markup, number, tag
 
-
 _SHORT = 9  # characters that stand beside a bar; longer text stands below it
 
 
