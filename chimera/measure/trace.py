@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chimera.measure import pcapng
@@ -17,17 +17,27 @@ from chimera.model.ports import INTEGRATION, PHYSICAL
 from chimera.model.result import Header
 from chimera.model.topology import Endpoint, Kind, Link, Port
 from chimera.net.network import Network
-from chimera.wire.headers import carried, dissect
+from chimera.overlay.ports import TUNNEL
+from chimera.wire.headers import Carried, carried, dissect
 from chimera.wire.probe import find_probe
 
 _FLOW = 0xFFFF_0000  # flows of probes count from 1
 _WARM_S = 1.0  # the first packets may wait for neighbours to be resolved
 _LOOK_S = 0.5
 _MATCHED = re.compile(r"^\s*(\d+)\. (.*priority .*)$")
-_SHOWN = {
+_SHOWN = {  # a header's identifying fields; those that it has not in this frame are left out
     "eth": ("source", "destination"), "vlan": ("id",), "ip": ("source", "destination", "ttl"),
     "ipv6": ("source", "destination", "hops"), "udp": ("source", "destination"), "vxlan": ("vni",),
+    "otv": ("overlay", "instance"), "mpls": ("label", "tc", "bottom", "ttl"), "pwcw": ("sequence",),
+    "gre": ("protocol", "key", "sequence"), "lisp": ("instance", "nonce", "locators"),
+    "lisp-gpe": ("instance", "next", "nonce", "locators"), "trill": ("egress", "ingress", "m", "hops"),
+    "fabricpath": (
+        "source_switch", "source_subswitch", "source_lid", "destination_switch", "destination_subswitch",
+        "destination_lid", "ftag", "ttl",
+    ),
 }  # fmt: skip
+_TUNNEL_ID = {"vxlan": "vni", "otv": "instance", "lisp-gpe": "instance"}  # what the tunnel port takes for tun_id
+_ETHERTYPES = {4: 0x0800, 6: 0x86DD}  # by IP version
 
 
 def trace(network: Network, source: str, destination: str) -> Trace:
@@ -38,21 +48,27 @@ def trace(network: Network, source: str, destination: str) -> Trace:
     """
     sender, receiver = _endpoint(network, source), _endpoint(network, destination)
     target = receiver.ip.partition("/")[0] or network.underlay.client_address.get(destination, "")
+    links = [*network.topology.links, *_vm_links(network)]
     with tempfile.TemporaryDirectory() as folder:
-        links = [*network.topology.links, *_vm_links(network)]
         probe = Recorder(
             sender.name, "probe", "send", "--to", target, "--port", str(PROBE_PORT), "--flow", str(_FLOW),
             "--interval-us", "20000", "--grace-ms", "0", "--out", str(Path(folder) / "probes"),
         )  # fmt: skip
         try:
             time.sleep(_WARM_S)
-            capture = start_capture(links, Path(folder), {}, both_ends=True, snaplen=512)
+            capture = start_capture(links, Path(folder), {}, both_ends=True, snaplen=512, respelled=network.respelled)
             time.sleep(_LOOK_S)
         finally:
             probe.stop()
         capture.stop()
         frames = [frame for path in capture.files.values() for frame in pcapng.read(path)]
-    return _follow(network, sender, receiver, frames)
+    return _follow(network, sender, receiver, frames, _peers(links))
+
+
+def _peers(links: Sequence[Link]) -> dict[str, str]:
+    """The interface at the other end of each cable, both as a capture names them."""
+    ends = [(str(link.a), str(link.b)) for link in links]
+    return dict(ends) | {b: a for a, b in ends}
 
 
 def _endpoint(network: Network, name: str) -> Endpoint:
@@ -70,7 +86,9 @@ def _vm_links(network: Network) -> Iterator[Link]:
         yield Link(f"vm-{vm}", Port(vm, "eth0"), Port(hypervisor, vm))
 
 
-def _follow(network: Network, sender: Endpoint, receiver: Endpoint, frames: list[pcapng.Frame]) -> Trace:
+def _follow(
+    network: Network, sender: Endpoint, receiver: Endpoint, frames: list[pcapng.Frame], peers: Mapping[str, str]
+) -> Trace:
     """The hops of the probe that was seen at most places."""
     seen: dict[int, list[pcapng.Frame]] = {}
     for frame in frames:
@@ -80,8 +98,16 @@ def _follow(network: Network, sender: Endpoint, receiver: Endpoint, frames: list
     if not seen:
         return Trace(sender.name, receiver.name, False)
     chosen = sorted(seen[max(seen, key=lambda sequence: len(seen[sequence]))], key=lambda f: f.t)
-    hops = [_hop(network, frame, chosen[0].t) for frame in chosen]
+    hops = [_hop(network, frame, _on_the_wire(frame, chosen, peers), chosen[0].t) for frame in chosen]
     return Trace(sender.name, receiver.name, any(h.node == receiver.name for h in hops), hops)
+
+
+def _on_the_wire(frame: pcapng.Frame, seen: Sequence[pcapng.Frame], peers: Mapping[str, str]) -> pcapng.Frame:
+    """A sighting as it was on the cable: where it is respelled, as it last left the other end."""
+    if not frame.respelled:
+        return frame
+    left = [f for f in seen if f.interface == peers.get(frame.interface) and not f.inbound and f.t <= frame.t]
+    return left[-1] if left else frame
 
 
 def _complaint(frame: pcapng.Frame) -> bool:
@@ -89,15 +115,16 @@ def _complaint(frame: pcapng.Frame) -> bool:
     return any(header.name in ("icmp", "icmpv6") for header in dissect(frame.data))
 
 
-def _hop(network: Network, frame: pcapng.Frame, start: float) -> Hop:
+def _hop(network: Network, frame: pcapng.Frame, wire: pcapng.Frame, start: float) -> Hop:
+    """One sighting: its headers as on the wire, the flows by what Open vSwitch received."""
     node, _, interface = frame.interface.partition(":")
-    headers = dissect(frame.data)
+    headers = dissect(wire.data)
     return Hop(
         node=node,
         interface=interface,
         direction="in" if frame.inbound else "out",
         us=round((frame.t - start) * 1e6, 1),
-        bytes=frame.wire_length,
+        bytes=wire.wire_length,
         stack=[h.name for h in headers],
         headers=[_show(h) for h in headers],
         flows=_flows(network, node, interface, frame) if frame.inbound else [],
@@ -105,9 +132,13 @@ def _hop(network: Network, frame: pcapng.Frame, start: float) -> Hop:
 
 
 def _show(header: Header) -> str:
+    fields = header.fields
+    if fields.get("destination_group") == "1":  # the address names nobody
+        fields = {k: v for k, v in fields.items() if not k.startswith("destination")}
     wanted = _SHOWN.get(header.name, ())
-    values = " ".join(f"{k}={header.fields[k]}" for k in wanted if k in header.fields)
-    return f"{header.name} {values}".strip()
+    values = " ".join(f"{k}={fields[k]}" for k in wanted if k in fields)
+    note = " (multi-destination)" if fields is not header.fields else ""
+    return f"{header.name} {values}{note}".strip()
 
 
 def _flows(network: Network, node: str, interface: str, frame: pcapng.Frame) -> list[str]:
@@ -132,9 +163,22 @@ def _entry(network: Network, interface: str, frame: pcapng.Frame) -> tuple[str, 
     inside = carried(frame.data)
     if inside is None:
         return None
-    outer = {h.name: h.fields for h in reversed(dissect(frame.data))}
-    if "vxlan" in outer:
-        ends = f"tun_src={outer['ip']['source']},tun_dst={outer['ip']['destination']}"
-        meta = f"in_port=vxlan0,tun_id={int(outer['vxlan']['vni'])},{ends}"
-        return meta, inside.frame
-    return "in_port=patch-phy", frame.data
+    tunnel = _tunnel(frame.data)
+    return (tunnel, _framed(inside)) if tunnel else ("in_port=patch-phy", frame.data)
+
+
+def _tunnel(frame: bytes) -> str:
+    """What the tunnel port makes of a frame: the metadata that flows see; empty where the frame has no such header."""
+    outer = {h.name: h.fields for h in reversed(dissect(frame))}
+    for name, field in _TUNNEL_ID.items():
+        if name in outer:
+            ends = f"tun_src={outer['ip']['source']},tun_dst={outer['ip']['destination']}"
+            return f"in_port={TUNNEL},tun_id={outer[name][field]},{ends}"
+    return ""
+
+
+def _framed(vm: Carried) -> bytes:
+    """A VM's frame; a packet without Ethernet gets the header of zeros that Open vSwitch gives it on arrival."""
+    if vm.ethernet:
+        return vm.frame
+    return bytes(12) + _ETHERTYPES[vm.frame[0] >> 4].to_bytes(2, "big") + vm.frame
