@@ -98,7 +98,7 @@ class Verbs:
         found = {
             **self.status(progress),
             "links": self._session.links,
-            "mtu": {"underlay": experiment.underlay.mtu, "vm": experiment.topology.vm_mtu},
+            "mtu": experiment.mtu,
             "vtep": experiment.underlay.vtep,
             "location": network.location,
             "state": state.states(network, node),

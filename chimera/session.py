@@ -30,6 +30,7 @@ from chimera.model.result import (
     LabInfo,
     LinkReport,
     Mark,
+    Mtu,
     Result,
     Timing,
 )
@@ -44,6 +45,7 @@ from chimera.net.rundir import PARTIAL
 from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
+from chimera.overlay.mtu import fits, mtu_of, packet_limit
 from chimera.report.maps import map_of
 from chimera.scenario.figures import check_figure, holds
 from chimera.scenario.lab import Expect, Lab
@@ -68,6 +70,7 @@ class Experiment:
     inventory: Inventory
     wiring: Wiring
     migration: Settings
+    mtu: Mtu
     script: Script | None = None
     settings: dict[str, str] = field(default_factory=dict)
     expectations: Mapping[str, str] = field(default_factory=dict)
@@ -118,6 +121,7 @@ def prepare_topology(
     underlay = plan.plan(topology, forwarding, segments_at=segments_at, fabric=overlay.fabric)
     if script:
         script.check_network(topology, underlay)
+    mtu = mtu_of(topology, overlay, options)
     inventory = Inventory(
         topology=topology,
         underlay=underlay,
@@ -126,11 +130,12 @@ def prepare_topology(
         ovsdb={node.name: str(OVS_FOLDER / node.name / "db.sock") for node in topology.vteps},
         openflow_address=str(plan.MANAGEMENT.network_address + 1),
         openflow_port=OPENFLOW_PORT,
+        packet_limit=packet_limit(mtu, overlay, options),
         api=API,
     )
     return Experiment(
         topology, overlay, options, underlay, inventory, _wire(overlay, inventory, holders, segments_at), migration,
-        script, for_script, dict(expectations or {}),
+        mtu, script, for_script, dict(expectations or {}),
     )  # fmt: skip
 
 
@@ -214,6 +219,7 @@ class Session:
 def bring_up(experiment: Experiment, progress: Progress) -> Session:
     """Build the network, start its control plane, and return when every flow is where it should be."""
     started = time.time()
+    progress(experiment.mtu.consequence)
     controller = Controller(experiment.inventory)
     controller.start()
     built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress)
@@ -273,6 +279,8 @@ def report(session: Session, run_s: float) -> Result:
     found_paths = conclude.path_reports(instruments)
     flooded = conclude.bum(instruments, records, experiment.wiring.segments_at)
     hints = explain.notes(experiment.overlay.name, experiment.options, moved, found_paths, flooded)
+    if not fits(experiment.mtu):
+        hints = [experiment.mtu.consequence, *hints]
     return Result(
         lab=_lab_info(session),
         timing=Timing(round(session.up_s, 3), round(run_s, 3), 0.0),
@@ -280,6 +288,7 @@ def report(session: Session, run_s: float) -> Result:
         migrations=moved,
         paths=found_paths,
         wire=conclude.wire(instruments),
+        mtu=experiment.mtu,
         entropy=instruments.entropy,
         loops=loops.loops(instruments.circles, instruments.streams),
         bum=flooded,

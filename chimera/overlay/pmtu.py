@@ -10,8 +10,8 @@ the packet that is quoted, not at who quotes it (RFC 1191 section 6.1 asks to ch
 4.1 how TCP does), and it has an address for the destination in any case.
 
 What protects the controller: TCP needs one message for each destination and sends smaller packets from then on, and
-whoever goes on is cut off by the switch, which sends up at most ``CONTROLLER_RATE`` (:mod:`chimera.wire.ovsdb`)
-packets a second, of all its ports in turn.
+whoever goes on is cut off by the switch: it sends up at most ``CONTROLLER_RATE`` packets a second
+(:mod:`chimera.wire.ovsdb_operations`), of all its ports in turn.
 """
 
 from __future__ import annotations

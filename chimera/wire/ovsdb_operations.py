@@ -122,10 +122,16 @@ def del_port(bridge: str, port_uuid: str) -> list[Operation]:
     return [mutate("Bridge", by_name(bridge), "ports", "delete", oset([uuid(port_uuid)]))]
 
 
+CONTROLLER_RATE = 1000  # packets a second that one switch sends up at most, whatever its VMs send; port after port
+
+
 def _insert_controllers(bridge: str, targets: Sequence[str], inactivity_probe_ms: int) -> tuple[list[Operation], Any]:
     ident = _identifier(bridge)
     names = [f"controller_{ident}_{n}" for n, _ in enumerate(targets)]
-    row: Row = {"connection_mode": "out-of-band", "inactivity_probe": inactivity_probe_ms, "max_backoff": 1000}
+    row: Row = {
+        "connection_mode": "out-of-band", "inactivity_probe": inactivity_probe_ms, "max_backoff": 1000,
+        "controller_rate_limit": CONTROLLER_RATE, "controller_burst_limit": CONTROLLER_RATE,
+    }  # fmt: skip
     operations = [insert("Controller", {**row, "target": t}, n) for n, t in zip(names, targets, strict=True)]
     return operations, oset(map(named_uuid, names))
 

@@ -1,0 +1,64 @@
+"""Whether VMs' packets fit into the underlay with an overlay's headers around them, and what follows where not."""
+
+from __future__ import annotations
+
+from chimera.model.result import Mtu
+from chimera.model.topology import Topology
+from chimera.model.underlay import Forwarding
+from chimera.overlay import tunnels
+from chimera.overlay.base import Options, Overlay
+from chimera.overlay.pmtu import IPV6_MINIMUM_MTU
+from chimera.overlay.vxlan import VXLAN_BYTES
+
+
+def room(overlay: Overlay, options: Options) -> int:
+    """Bytes that the underlay's MTU needs beyond the VMs'.
+
+    At least VXLAN's where that is what Open vSwitch emits: it leaves in that size, whatever it becomes at the uplink.
+    """
+    added = overlay.added_bytes(options)
+    if overlay.ports is not tunnels.tunnel_port:
+        return added
+    return max(added, tunnels.growth(tunnels.IPV4_BYTES, tunnels.UDP_BYTES, VXLAN_BYTES))
+
+
+def smallest_link(topology: Topology) -> int:
+    """The smallest MTU that a VM's packet in its headers may meet; no overlay runs over links to clients."""
+    clients = {client.name for client in topology.clients}
+    carrying = (k for k in topology.links if not {k.a.node, k.b.node} & clients)
+    return min([topology.underlay_mtu, *(k.mtu for k in carrying if k.mtu)])
+
+
+def mtu_of(topology: Topology, overlay: Overlay, options: Options) -> Mtu:
+    """The figures of a lab, in bytes of IP packets, and their consequence in words."""
+    underlay, vm = smallest_link(topology), topology.vm_mtu
+    largest = min(vm, underlay - room(overlay, options))
+    added = overlay.added_bytes(options)
+    if largest == vm:
+        text = (
+            f"underlay MTU {underlay}: VMs' packets of {vm} bytes fit with {added} bytes of {overlay.name} around them"
+        )
+    else:
+        text = f"underlay MTU {underlay}: VMs' packets of more than {largest} bytes do not fit into {overlay.name}; "
+        text += _remedy(overlay, options, largest)
+    return Mtu(underlay, vm, added, largest, text)
+
+
+def fits(mtu: Mtu) -> bool:
+    """Whether the underlay carries every packet of the VMs."""
+    return mtu.largest_vm_packet == mtu.vm
+
+
+def packet_limit(mtu: Mtu, overlay: Overlay, options: Options) -> int:
+    """What switches are to hold VMs' packets against (``Inventory.packet_limit``), 0 where they do not."""
+    tells = overlay.forwarding(options) is not Forwarding.BRIDGED
+    return mtu.largest_vm_packet if tells and not fits(mtu) else 0
+
+
+def _remedy(overlay: Overlay, options: Options, largest: int) -> str:
+    if overlay.forwarding(options) is Forwarding.BRIDGED:
+        return "bridges drop them, and nobody tells the VMs"
+    text = "VMs are told (path MTU messages), TCP sends smaller ones, multicast of that size stays on its hypervisor"
+    if largest < IPV6_MINIMUM_MTU:
+        text += f"; IPv6 never sends less than {IPV6_MINIMUM_MTU} bytes and loses those above {largest}"
+    return text
