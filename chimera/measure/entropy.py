@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from chimera.measure.pcapng import Frame
+from chimera.model.topology import Link
 from chimera.net.ways import Ways
 from chimera.wire.probe import REQUEST, find_probe
 
 
-def paths_used(frames: Iterable[Frame], flows: Collection[int], ways: Ways) -> dict[str, int]:
+def paths_used(seen: Mapping[Link, Iterable[Frame]], flows: Collection[int], ways: Ways) -> dict[str, int]:
     """How many flows took each path, by its name (:meth:`Ways.name`); the most used first.
 
-    ``frames`` come from captures of all links, at both ends; a flow counts for the path that most of its probes took.
-    Warm-up probes (sequence 0) do not count, and a flow that no capture saw counts for no path.
+    ``seen`` are the frames that all links carried; a flow counts for the path that most of its probes took. Warm-up
+    probes (sequence 0) do not count, and a flow that no capture saw counts for no path.
     """
     visited: dict[tuple[int, int], set[str]] = {}
-    for frame in frames:
-        mark = find_probe(frame.data)
-        if mark and mark.flow in flows and mark.sequence and mark.direction == REQUEST:
-            visited.setdefault((mark.flow, mark.sequence), set()).add(frame.interface.partition(":")[0])
+    for link, frames in seen.items():
+        for mark in (find_probe(frame.data) for frame in frames):
+            if mark and mark.flow in flows and mark.sequence and mark.direction == REQUEST:
+                visited.setdefault((mark.flow, mark.sequence), set()).update(port.node for port in link.ends())
     taken: dict[int, Counter[str]] = {}
     for (flow, _), nodes in visited.items():
         taken.setdefault(flow, Counter())[ways.name(nodes)] += 1

@@ -234,15 +234,15 @@ class Instruments:
         with Volley(sender, target, flows) as volley:
             volley.reaches()  # what is asked once, and may go another way, is over then
             capture = start_capture(
-                self.topology.links, self.folder / "spread", {}, both_ends=True, snaplen=_TRIM_BYTES
+                self.topology.links, self.folder / "spread", {}, both_ends=False, snaplen=_TRIM_BYTES
             )
             try:
                 volley.fire(_ROUNDS)
                 time.sleep(_UNDER_WAY_S)
             finally:
                 capture.stop()
-        frames = (frame for path in capture.files.values() for frame in pcapng.read(path))
-        self.entropy = Entropy(sender.name, target.name, flows, ways.count, paths_used(frames, volley.flows, ways))
+        seen = {link: pcapng.read(capture.files[link.name]) for link in self.topology.links}
+        self.entropy = Entropy(sender.name, target.name, flows, ways.count, paths_used(seen, volley.flows, ways))
 
     def circle(self, sender: Endpoint, target: Endpoint, pair: CorePair, probes: int) -> None:
         """Send probes, a flow each, into the loop between two nodes, and capture it until the last has died."""

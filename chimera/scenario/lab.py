@@ -128,36 +128,38 @@ class Lab:
         Raises:
             SessionError: there is none.
         """
-        at = self.network.location
-        peers = [p for p in self.topology.vms if p.segment == vm.segment and at[p.name] != at[vm.name]]
+        peers = self._peers_elsewhere(vm, self.whereabouts(vm))
         if not peers:
             raise SessionError(f"{vm.name} has nobody on another hypervisor to talk to")
 
         def suits(peer: Endpoint) -> tuple[int, int]:
             ways = self.ways(peer, vm)
-            return ways.count, ways.distance.get(at[vm.name], 0)
+            return ways.count, ways.distance.get(self.whereabouts(vm), 0)
 
         return max(peers, key=suits)
 
+    def _peers_elsewhere(self, vm: Endpoint, *hypervisors: str) -> list[Endpoint]:
+        """The other VMs of the segment that are not on these hypervisors."""
+        return [p for p in self.topology.vms if p.segment == vm.segment and self.whereabouts(p) not in hypervisors]
+
     def ways(self, a: Endpoint, b: Endpoint) -> Ways:
         """The equal-cost paths between the hypervisors of two VMs."""
-        at = self.network.location
-        return equal_ways(self.topology, at[a.name], at[b.name])
+        return equal_ways(self.topology, self.whereabouts(a), self.whereabouts(b))
 
     def equal_paths(self, vm: Endpoint) -> int:
-        """How many equal-cost paths the cables have to a VM from its farthest peer."""
-        return self.ways(self.farthest_peer(vm), vm).count
+        """How many equal-cost paths the cables have to a VM from its farthest peer; 0 where it has none."""
+        peers = self._peers_elsewhere(vm, self.whereabouts(vm))
+        return max((self.ways(peer, vm).count for peer in peers), default=0)
 
     def bystanders(self, vm: Endpoint) -> tuple[Endpoint, list[Vantage]] | None:
         """A VM on another hypervisor, as near as may be, and who probes it: the farthest peer. None without any."""
-        at, sender = self.network.location, self.farthest_peer(vm)
-        taken = {at[vm.name], at[sender.name]}
-        others = [p for p in self.topology.vms if p.segment == vm.segment and at[p.name] not in taken]
+        sender = self.farthest_peer(vm)
+        others = self._peers_elsewhere(vm, self.whereabouts(vm), self.whereabouts(sender))
         if not others:
             return None
-        near = min(others, key=lambda other: self.ways(vm, other).distance.get(at[other.name], 0))
-        far = self.topology.site_of(at[near.name]) != self.topology.site_of(at[sender.name])
-        return near, [Vantage(sender.name, "remote" if far else "local")]
+        near = min(others, key=lambda other: self.ways(vm, other).distance.get(self.whereabouts(other), 0))
+        here, there = (self.topology.site_of(self.whereabouts(v)) for v in (near, sender))
+        return near, [Vantage(sender.name, "local" if here == there else "remote")]
 
     # -- measuring -------------------------------------------------------------------------------
 
@@ -244,8 +246,8 @@ class Lab:
 
     def core_pair(self, vm: Endpoint) -> CorePair:
         """Two neighbours in the core on the way to a VM from its farthest peer."""
-        at = self.network.location
-        return core_pair(self.topology, self.network.underlay, at[self.farthest_peer(vm).name], at[vm.name])
+        sender = self.whereabouts(self.farthest_peer(vm))
+        return core_pair(self.topology, self.network.underlay, sender, self.whereabouts(vm))
 
     def misroute(self, at: str, *, target: str, towards: str) -> None:
         """Have a node of the core send what is for a hypervisor to a neighbour, until :meth:`repair`."""

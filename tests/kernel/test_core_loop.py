@@ -10,8 +10,10 @@ from lab_support import lab, needs_lab, result
 
 pytestmark = needs_lab
 
-LIMITS = {"vxlan": ("ttl", 64)}  # overlay -> the field, and what frames start with
+LIMITS = {"vxlan": ("ttl", 64), "trill": ("hop count", 32), "fabricpath": ("ttl", 32)}  # field, and what it starts at
 TOPOLOGIES = ("dual-dc", "leaf-spine")
+SPREADING = ("vxlan", "mpls", "otv", "lisp", "trill", "fabricpath")
+ON_ONE_PATH = (("vlan",), ("mpls", "--set", "wire=gre"), ("mpls", "--set", "wire=ip"), ("otv", "--set", "wire=gre"))
 
 
 def measured(tmp_path: Path, *words: str) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def test_a_core_of_bridges_is_refused_before_anything_starts() -> None:
     assert "bridges have no hop count" in refused.stderr and "up in" not in refused.stderr
 
 
-@pytest.mark.parametrize("overlay", LIMITS)
+@pytest.mark.parametrize("overlay", SPREADING)
 def test_a_hundred_flows_use_both_spines(tmp_path: Path, overlay: str) -> None:
     entropy = measured(tmp_path, "entropy", "--topology", "leaf-spine", "--overlay", overlay)["entropy"]
     assert (entropy["paths"], entropy["flows"]) == (2, 100)
@@ -48,7 +50,9 @@ def test_a_hundred_flows_use_both_spines(tmp_path: Path, overlay: str) -> None:
     assert min(entropy["used"].values()) > 20
 
 
-def test_a_spanning_tree_leaves_one_path_of_two(tmp_path: Path) -> None:
-    entropy = measured(tmp_path, "entropy", "--topology", "leaf-spine", "--overlay", "vlan")["entropy"]
+@pytest.mark.parametrize("overlay", ON_ONE_PATH, ids=" ".join)
+def test_without_entropy_one_path_of_two_carries_it_all(tmp_path: Path, overlay: tuple[str, ...]) -> None:
+    """A spanning tree blocks the other; outer headers without ports say nothing of the flow inside."""
+    entropy = measured(tmp_path, "entropy", "--topology", "leaf-spine", "--overlay", *overlay)["entropy"]
     assert entropy["paths"] == 2
     assert list(entropy["used"].values()) == [100]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from chimera.measure.loops import Circle, limit, loop, loops
 from chimera.measure.pcapng import Frame, write_header
 from chimera.measure.volley import FIRST_FLOW
 from chimera.model.samples import ProbeRecord, ProbeStream, Window
+from chimera.model.topology import Link
 from chimera.net.ways import equal_ways
 from chimera.wire.formats import TRILL, FabricPath
 from chimera.wire.probe import ANSWER, MAGIC, PROBE, REQUEST
@@ -38,27 +40,41 @@ def frame(data: Ether, at: str, t: float = 1.0, inbound: bool = True) -> Frame:
 # -- entropy -----------------------------------------------------------------------------------
 
 
-def sent(flow: int, *way: str, sequence: int = 1, direction: int = REQUEST) -> Iterator[Frame]:
-    return (frame(packet(flow, sequence, direction), f"{node}:eth1", i / 1e6) for i, node in enumerate(way))
+Seen = Iterator[tuple[Link, Frame]]
+
+
+def sent(flow: int, *way: str, sequence: int = 1, direction: int = REQUEST) -> Seen:
+    """A probe on its way from node to node, as the links carried it."""
+    for pair in pairwise(way):
+        (link,) = (k for k in CLOS.links if {k.a.node, k.b.node} == set(pair))
+        yield link, frame(packet(flow, sequence, direction), str(link.b))
+
+
+def carried(*journeys: Seen) -> dict[Link, list[Frame]]:
+    """The frames of each link."""
+    seen: dict[Link, list[Frame]] = {}
+    for link, found in chain(*journeys):
+        seen.setdefault(link, []).append(found)
+    return seen
 
 
 def test_a_flow_counts_once_for_the_path_that_most_of_its_probes_took() -> None:
-    frames = [
-        *(f for flow in (0, 1, 2) for f in sent(flow, "hv1", "leaf1", "spine2", "leaf4", "hv8")),
-        *sent(3, "hv1", "leaf1", "spine1", "leaf4", "hv8"),
-        *(f for n in (2, 3) for f in sent(3, "hv1", "leaf1", "spine2", "leaf4", "hv8", sequence=n)),
-        *sent(4, "hv1", "leaf1", "spine1", "leaf4", "hv8"),
-    ]
-    assert paths_used(reversed(frames), FLOWS, WAYS) == {"spine2": 4, "spine1": 1}
+    seen = carried(
+        *(sent(flow, "hv1", "leaf1", "spine2", "leaf4", "hv8") for flow in (0, 1, 2)),
+        sent(3, "hv1", "leaf1", "spine1", "leaf4", "hv8"),
+        *(sent(3, "hv1", "leaf1", "spine2", "leaf4", "hv8", sequence=n) for n in (2, 3)),
+        sent(4, "hv1", "leaf1", "spine1", "leaf4", "hv8"),
+    )
+    assert paths_used(seen, FLOWS, WAYS) == {"spine2": 4, "spine1": 1}
 
 
 def test_only_what_was_sent_counts() -> None:
-    frames = [
-        *sent(0, "hv1", "leaf1", "spine1", sequence=0),  # warm-up
-        *sent(1, "hv1", "leaf1", "spine1", direction=ANSWER),
-        *sent(50, "hv1", "leaf1", "spine1"),  # somebody else's
-    ]
-    assert paths_used(frames, FLOWS, WAYS) == {}
+    seen = carried(
+        sent(0, "hv1", "leaf1", "spine1", sequence=0),  # warm-up
+        sent(1, "hv1", "leaf1", "spine1", direction=ANSWER),
+        sent(50, "hv1", "leaf1", "spine1"),  # somebody else's
+    )
+    assert paths_used(seen, FLOWS, WAYS) == {}
 
 
 # -- loops -------------------------------------------------------------------------------------
