@@ -13,6 +13,7 @@ from chimera.load.tenancy import Tenancy, plan_tenancy
 from chimera.load.tree import Yaml
 from chimera.model.topology import Endpoint, Kind, Link, Node, Topology
 
+_ROOM = 100  # bytes that any overlay's headers fit into
 _ENDPOINTS = (Kind.VM, Kind.BARE_METAL, Kind.CLIENT)
 
 
@@ -53,7 +54,7 @@ def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
         endpoints=_endpoints(raw, sites, tenancy),
         segments=tenancy.segments,
         links=links,
-        underlay_mtu=first_said("underlay_mtu", raw),
+        underlay_mtu=_underlay_mtu(raw),
         vm_mtu=first_said("vm_mtu", raw),
     )
 
@@ -102,12 +103,19 @@ def _hypervisor_memory(hypervisor: HypervisorRecord, raw: TopologyRecord) -> int
     return int(first_said("memory", hypervisor, _defaults(raw).hypervisor))
 
 
+def _underlay_mtu(raw: TopologyRecord) -> int:
+    """What the file says; else the default, or what leaves larger VMs' packets as much room."""
+    if raw.underlay_mtu is not None:
+        return raw.underlay_mtu
+    return max(first_said("underlay_mtu", raw), first_said("vm_mtu", raw) + _ROOM)
+
+
 def _check_mtu(raw: TopologyRecord, problems: Problems) -> None:
     """Notes an underlay that cannot carry a VM's packets even without an overlay's headers."""
-    underlay, vm = first_said("underlay_mtu", raw), first_said("vm_mtu", raw)
+    underlay, vm = _underlay_mtu(raw), first_said("vm_mtu", raw)
     if vm > underlay:
         spot = raw.spot("vm_mtu" if raw.vm_mtu is not None else "underlay_mtu")
-        fix = f"underlay_mtu: {vm + 100} leaves room for any overlay's headers"
+        fix = f"underlay_mtu: {vm + _ROOM} leaves room for any overlay's headers"
         problems.add(spot, "VMs send larger packets than the underlay carries", found=f"{vm} over {underlay}", fix=fix)
 
 

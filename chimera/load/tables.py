@@ -326,6 +326,8 @@ class TopologyRecord(Record):
         ListOf(Table(LinkRecord)), "further links between switches and routers, and properties of those uplinks made"
     )
     leaf_spine: LeafSpineRecord | None = key(Table(LeafSpineRecord), "shorthand for a leaf-spine fabric of any size")
-    underlay_mtu: int | None = key(MTU, "largest IP packet of the physical network, in bytes", default=1600)
+    underlay_mtu: int | None = key(
+        MTU, "largest IP packet of the physical network, in bytes; at least vm_mtu + 100 where not said", default=1600
+    )
     vm_mtu: int | None = key(number(1280, 9000), "largest IP packet of a VM, in bytes", default=1500)
     defaults: DefaultsRecord | None = key(Table(DefaultsRecord), "what holds where nothing else is said")

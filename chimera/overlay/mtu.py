@@ -59,6 +59,8 @@ def _remedy(overlay: Overlay, options: Options, largest: int) -> str:
     if overlay.forwarding(options) is Forwarding.BRIDGED:
         return "bridges drop them, and nobody tells the VMs"
     text = "VMs are told (path MTU messages), TCP sends smaller ones, multicast of that size stays on its hypervisor"
+    if room(overlay, options) > overlay.added_bytes(options):
+        text += f"; frames leave Open vSwitch in VXLAN's size, {room(overlay, options)} bytes more, before they shrink"
     if largest < IPV6_MINIMUM_MTU:
         text += f"; IPv6 never sends less than {IPV6_MINIMUM_MTU} bytes and loses those above {largest}"
     return text

@@ -229,3 +229,12 @@ def test_sizes_are_limited(kind: str) -> None:
     started = time.process_time()
     assert "at most" in complaint(f"name: t\n{kind}:\n  x[1-99999999]:\n  y[1-9999]:\n  z[1-9999]:\n")
     assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize(("said", "underlay"), [("", 1600), ("vm_mtu: 1400", 1600), ("vm_mtu: 9000", 9100)])
+def test_an_underlay_has_room_for_headers_where_nothing_is_said(said: str, underlay: int) -> None:
+    assert small(said).underlay_mtu == underlay
+
+
+def test_an_underlay_that_is_said_stays_as_small() -> None:
+    assert small("vm_mtu: 1400\nunderlay_mtu: 1400").underlay_mtu == 1400
