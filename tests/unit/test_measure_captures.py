@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 from scapy.all import ARP, IP, TCP, UDP, VXLAN, Dot1Q, Ether, IPv6
 from scapy.packet import Packet
-from wire_frames import arp_frame, fabricpath, outer, trill, udp, wires
-from wire_frames import vm_frame as probe_frame
 
 from chimera.measure.bum import addressee, bum, toward_edge, toward_side
 from chimera.measure.paths import WanCrossings, count_crossings, hops, wan_crossings
@@ -18,6 +16,8 @@ from chimera.model.samples import ProbeRecord, ProbeStream, Window
 from chimera.wire.formats import LISP
 from chimera.wire.headers import carried
 from chimera.wire.probe import MAGIC, PROBE
+from tests.wire_frames import arp_frame, fabricpath, outer, trill, udp, wires
+from tests.wire_frames import vm_frame as probe_frame
 
 VM_A, VM_B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 ALL_TIME = Window(0, 100)

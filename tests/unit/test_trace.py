@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from scapy.layers.inet import IP
-from wire_frames import arp_frame, outer, udp, vm_frame, wires
 
 from chimera.measure.pcapng import Frame
 from chimera.measure.trace import _framed, _on_the_wire, _peers, _show, _tunnel
 from chimera.model.topology import Link, Port
 from chimera.wire.formats import LISP_GPE
 from chimera.wire.headers import carried, dissect
+from tests.wire_frames import arp_frame, outer, udp, vm_frame, wires
 
 PEERS = _peers([Link("up", Port("hv1", "eth0"), Port("leaf1", "eth1"))])
 WIRES = wires(vm_frame())

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
-from wire_frames import VM_B, arp_frame, fabricpath, outer, trill, udp, vm_frame, wires
 
 from chimera.wire.formats import (
     FABRICPATH_TYPE,
@@ -28,6 +27,7 @@ from chimera.wire.formats import (
 )
 from chimera.wire.headers import carried, dissect
 from chimera.wire.stacks import parse
+from tests.wire_frames import VM_B, arp_frame, fabricpath, outer, trill, udp, vm_frame, wires
 
 FIXED = {LISP: {"reserved": 0}, LISP_GPE: {"p": 1}}  # the P bit is what tells the two apart
 WIRES = wires(vm_frame())
