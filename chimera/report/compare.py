@@ -151,7 +151,7 @@ def _comparison(columns: Sequence[Column], found: Sequence[Group]) -> Markup:
     head = tag("tr", tag("th", "", scope="col"), [_heading(column) for column in columns])
     bodies = [_group(group, columns) for group in found]
     table = tag("table", tag("caption", caption), tag("thead", head), bodies, class_="comparison")
-    return tag("div", table, class_="scroll", role="region", tabindex=0, aria_label=caption)
+    return tag("div", table, class_="scroll tall", role="region", tabindex=0, aria_label=caption)
 
 
 def _heading(column: Column) -> Markup:

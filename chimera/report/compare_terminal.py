@@ -23,8 +23,9 @@ def print_comparison(columns: Sequence[Column], console: Console) -> None:
     results = [column.result for column in columns]
     found = [(group, [row(measure, results) for measure in group.measures]) for group in groups(results)]
     if found:
-        for shown in _blocks(columns, found, console.width):
-            console.print(_table(columns, found, shown))
+        first = _first(found, console.width)
+        for shown in _blocks(columns, found, console.width, first):
+            console.print(_table(columns, found, shown, first))
             console.print()
         console.print(Text(f"+ best, - worst, {NOT_MEASURED} not measured; one run each says no more than that of it",
                            style="dim"))  # fmt: skip
@@ -40,18 +41,22 @@ def print_comparison(columns: Sequence[Column], console: Console) -> None:
 Found = Sequence[tuple[Group, Sequence[Row]]]
 
 
-def _blocks(columns: Sequence[Column], found: Found, width: int) -> Iterator[list[int]]:
+def _first(found: Found, width: int) -> int:
+    """How wide the column of names is: as wide as they are, but not half of a narrow terminal."""
+    return min(max(len(_INDENT + r.name) for _, rows in found for r in rows), max(24, width * 2 // 5))
+
+
+def _blocks(columns: Sequence[Column], found: Found, width: int, first: int) -> Iterator[list[int]]:
     """Numbers of the columns that go beside each other."""
     rows = [r for _, rows in found for r in rows]
-    first = max(len(_INDENT + r.name) for r in rows)
     block: list[int] = []
-    used = first
+    used = first + _GAP
     for index, column in enumerate(columns):
         cells = [max(len(r.cells[index].text), len(r.cells[index].of) if r.of else 0) + 2 for r in rows]
         wide = max([*map(len, _lines(column)), *cells]) + _GAP
         if block and used + wide > width:
             yield block
-            block, used = [], first
+            block, used = [], first + _GAP
         block.append(index)
         used += wide
     yield block
@@ -63,9 +68,9 @@ def _lines(column: Column) -> list[str]:
     return [*column.name.split(" "), outcome]
 
 
-def _table(columns: Sequence[Column], found: Found, shown: Sequence[int]) -> Table:
+def _table(columns: Sequence[Column], found: Found, shown: Sequence[int], first: int) -> Table:
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", width=first)
     for index in shown:
         column = columns[index]
         heading = Text("\n".join(_lines(column)), style="" if column.passed else "red")

@@ -93,13 +93,13 @@ def _overhead(runs: Runs) -> Child:
     caption = "All that is in front of a VM's IP packet on the wire, to scale"
     head = tag("tr", [tag("th", text, scope="col") for text in ("", "overhead", "headers, outermost first")])
     table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", rows), class_="stacks")
-    frames = ", ".join(
-        f"{name} {count(r.wire.frames, 'frame')}" for name, r in zip(runs.names, runs.results, strict=True)
-    )
+    numbers = sorted({result.wire.frames for result in runs.results if result.wire.frames})
+    frames = " to ".join(decimal(n) for n in dict.fromkeys((numbers or [0])[:: max(1, len(numbers) - 1)]))
     how = (
         "Overhead is the length of the frame on the wire minus the length of the VM's frame, as most of the captured "
         f"frames have it. What a row has beyond the {_ETHERNET_BYTES} bytes of a VM's own Ethernet header is "
-        f"overhead, whether that header (blue) is carried along or left behind. Looked at: {frames}."
+        f"overhead, whether that header (blue) is carried along or left behind. Looked at: {frames} "
+        "frames of each overlay."
     )
     return [
         runs.finding("overhead"),

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import report_samples as samples
+from browser_support import CONTRAST, OVERLAPS, WIDTHS, background, requested, show
 
-from chimera.report.compare import write_comparison
 from chimera.report.html import write_html
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver import ActionChains  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
+pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver import ActionChains
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="chromium or chromedriver is missing: apt-get install chromium-driver"
-)
-
-SWITCHES = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
-WIDTHS = (390, 768, 1600)
-PAGES = ("vmotion", "aborted", "bare", "fabric", "compare")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+PAGES = ("vmotion", "aborted", "bare", "fabric")
 
 
 @pytest.fixture(scope="module")
@@ -52,22 +25,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_html(samples.aborted(), folder / "aborted.html")
     write_html(samples.bare(), folder / "bare.html")
     write_html(replace(samples.bare(), map=samples.fabric_map(40, 10, 8)), folder / "fabric.html")
-    write_comparison([samples.vmotion(), samples.vmotion("vlan", "flood", 40)] * 4, folder / "compare.html")
     return folder
-
-
-def show(browser: Any, page: Path, width: int = 1600, **media: str) -> None:
-    metrics = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.get(page.as_uri())
-
-
-def requested(browser: Any) -> list[str]:
-    """Addresses asked for since the last call."""
-    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -88,15 +46,6 @@ def test_the_page_never_scrolls_sideways(browser: Any, pages: Path, name: str, w
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-OVERLAPS = """
-const around = (e) => {
-  const range = document.createRange(); range.selectNodeContents(e); return range.getBoundingClientRect(); };
-const boxes = [...document.querySelectorAll(arguments[0])].map((e) => [e.textContent, around(e)])
-  .filter(([text, b]) => text.trim() && b.width > 1 && b.height > 1);
-const touch = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
-return [boxes.length,
-  boxes.flatMap(([name, a], i) => boxes.slice(i + 1).filter(([, b]) => touch(a, b)).map(([other]) => [name, other]))];
-"""
 WORDS = ("svg.map text:not(.badge-text)", ".tick", ".ruler span", ".value", ".lane-head", "h2, h3")
 
 
@@ -127,28 +76,11 @@ def test_it_fits_a_printed_page(browser: Any, pages: Path) -> None:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
-def background(browser: Any) -> str:
-    return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
-
-
 def test_light_and_dark(browser: Any, pages: Path) -> None:
     show(browser, pages / "vmotion.html", prefers_color_scheme="light")
     assert background(browser) == "rgb(255, 255, 255)"
     show(browser, pages / "vmotion.html", prefers_color_scheme="dark")
     assert background(browser) == "rgb(18, 23, 30)"
-
-
-CONTRAST = """
-const lum = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number).map((v) => v / 255)
-  .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
-  if (/^rgb\\(/.test(c)) return c; } return "rgb(255,255,255)"; };
-return [...document.querySelectorAll("p, td, th, li, dd, dt, a, label, .label, .value-text, h1, h2, .tick, .flag")]
-  .filter((e) => e.textContent.trim() && e.getBoundingClientRect().width)
-  .map((e) => { const a = lum(getComputedStyle(e).color), b = lum(ground(e));
-    return [e.className + e.textContent.slice(0, 20), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]; })
-  .filter(([, ratio]) => ratio < 4.5);
-"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

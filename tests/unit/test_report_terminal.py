@@ -1,10 +1,9 @@
-"""Results in a terminal, and beside each other."""
+"""Results in a terminal."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import report_samples as samples
@@ -12,7 +11,6 @@ from rich.console import Console
 
 from chimera.model.result import Result
 from chimera.report import figures
-from chimera.report.compare import columns, compare, print_comparison, render_comparison, write_comparison
 from chimera.report.terminal import print_result
 
 
@@ -56,42 +54,3 @@ def test_what_failed_is_marked_without_colour() -> None:
 def test_brackets_in_names_are_text() -> None:
     result = replace(samples.bare(), notes=["[bold]loud[/bold] [/]"])
     assert "[bold]loud[/bold] [/]" in printed(result)
-
-
-def runs() -> list[Result]:
-    return [samples.vmotion(), samples.vmotion("vlan", "flood", 40), samples.vmotion("vxlan", "flood", 12)]
-
-
-def test_best_and_worst_are_marked_and_equals_are_not() -> None:
-    rows = {row.name: row.cells for row in compare(runs())}
-    assert [c.standing for c in rows["outage, worst"]] == ["best", "worst", ""]
-    assert {c.standing for c in rows["stun, longest"]} == {""}
-
-
-def test_what_was_not_measured_is_neither_best_nor_worst() -> None:
-    rows = {
-        row.name: row.cells
-        for row in compare([samples.vmotion(), samples.aborted(), samples.vmotion("vlan", slower=9)])
-    }
-    assert [(c.text, c.standing) for c in rows["outage, worst"]] == [
-        ("52.2\u00a0ms", "best"), ("–", ""), ("61.2\u00a0ms", "worst"),
-    ]  # fmt: skip
-    assert [c.standing for c in rows["migrations that succeeded"]] == ["best", "worst", "best"]
-
-
-def test_columns_say_what_tells_the_results_apart() -> None:
-    assert columns(runs()) == ["vxlan mode=controller", "vlan mode=flood", "vxlan mode=flood"]
-    assert columns([samples.vmotion(), samples.vmotion()]) == ["vxlan #1", "vxlan #2"]
-    other = replace(samples.vmotion(), lab=replace(samples.vmotion().lab, topology="rack"))
-    assert columns([samples.vmotion(), other]) == ["vxlan dual-dc", "vxlan rack"]
-
-
-def test_the_comparison_reads_without_colour(tmp_path: Path) -> None:
-    out = io.StringIO()
-    print_comparison(runs(), Console(file=out, width=80))
-    outage = next(line for line in out.getvalue().splitlines() if line.startswith("outage, worst"))
-    assert outage.split() == ["outage,", "worst", "52.2", "ms", "+", "92.2", "ms", "-", "64.2", "ms"]
-    write_comparison(runs(), tmp_path / "compare.html")
-    page = (tmp_path / "compare.html").read_text()
-    assert "52.2\u00a0ms ▲" in page and "92.2\u00a0ms ▼" in page
-    assert render_comparison([]) != ""
