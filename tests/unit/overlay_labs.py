@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory, PacketIn, PacketOut
-from chimera.model.flow import CONTROLLER, Action, Flow, Goto, Output, SetField
+from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory, PacketIn, PacketOut, PortUp, SwitchUp
+from chimera.model.flow import CONTROLLER, Action, CheckLarger, Flow, Goto, Output, SetField
 from chimera.model.topology import Endpoint, Kind, Node, Segment, Site, Topology
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding, Underlay, edge_address, tree_address
 from chimera.overlay import registry
@@ -91,6 +91,8 @@ class Switch:
                     fields[action.field] = action.value
                 elif isinstance(action, Output) and action.port != in_port:
                     out.append((action.port, dict(fields)))
+                elif isinstance(action, CheckLarger):
+                    fields["reg0"] = int(fields.get("length", 0) > action.frame_bytes)
                 elif isinstance(action, Goto):
                     table = action.table
         return out
@@ -193,6 +195,25 @@ class Lab:
     def at(self, vm: str) -> tuple[str, int]:
         """The switch and port of a VM."""
         return self.core.locations(self.state)[vm], self.inventory.topology.vm(vm).port
+
+
+def running(overlay: str = "vxlan", **options: str) -> Lab:
+    """All switches and VMs up; r1 at hv2, r2 at hv3, r3 at hv1, b1 at hv2, b2 at hv3."""
+    made = Lab(inventory(overlay, **options))
+    made.happen(*(SwitchUp(name) for name in made.switches))
+    made.happen(*(up(made, vm.name, vm.hypervisor) for vm in made.inventory.topology.vms))
+    return made
+
+
+def up(made: Lab, vm: str, switch: str) -> PortUp:
+    """A VM's port appears at a switch."""
+    endpoint = made.inventory.topology.vm(vm)
+    return PortUp(switch, vm, endpoint.mac, endpoint.port)
+
+
+def mac(made: Lab, vm: str) -> str:
+    """A VM's MAC."""
+    return made.inventory.topology.vm(vm).mac
 
 
 def matches(flows: Iterable[Flow]) -> list[Key]:
