@@ -29,8 +29,8 @@ _SHOWN = {  # a header's identifying fields; those that it has not in this frame
     "eth": ("source", "destination"), "vlan": ("id",), "ip": ("source", "destination", "ttl"),
     "ipv6": ("source", "destination", "hops"), "udp": ("source", "destination"), "vxlan": ("vni",),
     "otv": ("overlay", "instance"), "mpls": ("label", "tc", "bottom", "ttl"), "pwcw": ("sequence",),
-    "gre": ("protocol", "key", "sequence"), "lisp": ("instance", "nonce", "locators"),
-    "lisp-gpe": ("instance", "next", "nonce", "locators"), "trill": ("egress", "ingress", "m", "hops"),
+    "gre": ("protocol", "key", "sequence"), "lisp": ("instance",), "lisp-gpe": ("instance", "next"),
+    "trill": ("egress", "ingress", "m", "hops"),
     "fabricpath": (
         "source_switch", "source_subswitch", "source_lid", "destination_switch", "destination_subswitch",
         "destination_lid", "ftag", "ttl",

@@ -37,8 +37,8 @@ def test_a_respelled_sighting_shows_what_the_other_end_sent_last() -> None:
         "otv udp": "otv overlay=0 instance=11259375",
         "mpls udp": "mpls label=703710 tc=5 bottom=1 ttl=61",
         "mpls gre": "gre protocol=0x8847",
-        "lisp lisp": "lisp instance=11259375 nonce=0x0",
-        "lisp gpe": "lisp-gpe instance=11259375 next=1 nonce=0x0",
+        "lisp lisp": "lisp instance=11259375",
+        "lisp gpe": "lisp-gpe instance=11259375 next=1",
         "trill": "trill egress=0x1234 ingress=0xabcd m=0 hops=20",
         "fabricpath": "fabricpath source_switch=2748 source_subswitch=0 source_lid=101 destination_switch=291 "
         "destination_subswitch=0 destination_lid=101 ftag=2 ttl=32",
