@@ -9,15 +9,16 @@ from typing import NamedTuple
 from chimera import share
 from chimera.cli.common import DEFAULT_OVERLAY, DEFAULT_TOPOLOGY
 from chimera.load import LabFile, load_lab
-from chimera.model.errors import InputError
+from chimera.model.errors import InputError, did_you_mean
 from chimera.overlay import registry
 from chimera.overlay.base import Option, Overlay, check_options
-from chimera.scenario.scripts import find_script
+from chimera.scenario.scripts import MIGRATION_SETTINGS, find_script
 from chimera.session import Experiment, prepare
 from chimera.tour import Leg, legs
 
 ALL = "all"
 WIRE = "wire"
+TOPOLOGY_SETTINGS = ("underlay_mtu",)
 
 
 def choose(scenario: str, topology: str | None, overlay: str | None, settings: Mapping[str, str]) -> Experiment:
@@ -54,9 +55,10 @@ def choose_several(
         own = _fitting(registry.get(name), asked.settings)
         return asked.prepare(name, {**common, **own, **options})
 
-    unique = {(c.overlay.name, *sorted(c.effective(asked.settings).items())): c for c in reversed(choices)}
-    kept = [choice for choice in choices if choice in unique.values()]
-    return legs([(choice.overlay.name, choice.options) for choice in kept], prepare_leg)
+    unique: dict[tuple[str, str], _Choice] = {}
+    for choice in choices:
+        unique.setdefault((choice.overlay.name, repr(choice.effective(asked.settings))), choice)
+    return legs([(choice.overlay.name, choice.options) for choice in unique.values()], prepare_leg)
 
 
 def find_lab(name: str) -> LabFile | None:
@@ -91,12 +93,18 @@ class _Asked(NamedTuple):
         """The settings that are not of overlays, but of the scenario, migrations or the topology.
 
         Raises:
-            InputError: a value that none of the overlays that know the setting can have.
+            InputError: a setting that nobody knows, or a value that none of the overlays that know it can have.
         """
-        script, known = find_script(self.scenario), list(overlays)
+        script, every = find_script(self.scenario), [option for overlay in overlays for option in overlay.options]
+        others = (*script.defaults, *MIGRATION_SETTINGS, *TOPOLOGY_SETTINGS)
         found = {}
         for key, value in self.settings.items():
-            options = [option for overlay in known for option in overlay.options if option.name == key]
+            options = [option for option in every if option.name == key]
+            if not options and key not in others:
+                known = list(dict.fromkeys([*others, *(option.name for option in every)]))
+                hint = did_you_mean(key, known)
+                text = f"there is no setting '{key}' here\n    allowed: {', '.join(known)}"
+                raise InputError(f"{text}\n    fix: {hint}" if hint else text)
             if key in script.defaults or not options:
                 found[key] = value
             elif not any(value in option.allowed for option in options):

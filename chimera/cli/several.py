@@ -64,7 +64,7 @@ class Watch:
     def began(self, number: int, leg: Leg) -> Callable[[str], None]:
         """A leg starts; returns what hears of its progress."""
         head = f"[{number + 1}/{len(self._planned)}] {leg.name}"
-        self._say(f"{head}: {self._times()}")
+        self._say(f"{head}: {self.times()}")
         return lambda text: self._rewrite(f"{self._stamp()}  {head}: {text}")
 
     def ended(self, finished: Finished) -> None:
@@ -80,7 +80,7 @@ class Watch:
         where = f"; what is complete is in {out}" if out and self._done else ""
         click.echo(f"lab: {len(self._done)} of {len(self._planned)} overlays had run ({names}){where}", err=True)
 
-    def _times(self) -> str:
+    def times(self) -> str:
         """Elapsed, and what is to be expected: the mean of those that ran, for each of the others."""
         ran = [each.seconds for each in self._done if each.result]
         if not ran:
