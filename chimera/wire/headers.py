@@ -90,10 +90,11 @@ def carried(frame: bytes) -> Carried | None:
 
     A VM's frame is what stands behind a tunnel's or fabric's header, or carries an 802.1Q tag.
     """
-    steps = list(walk(frame))
-    inner = next((i for i in range(1, len(steps)) if _is_vms(steps[i - 1][0], steps[i][0])), 0)
-    if inner:
-        return _within(frame, steps, inner)
+    steps: list[Step] = []
+    for step in walk(frame):
+        steps.append(step)
+        if len(steps) > 1 and _is_vms(steps[-2][0], step[0]):
+            return _within(frame, steps)
     if len(steps) > 1 and steps[1][0] == "vlan":
         return Carried(_TAG, _untagged(frame), ("eth", "vlan"), vlan=_vlan(frame))
     return None
@@ -103,20 +104,22 @@ def _is_vms(before: str, name: str) -> bool:
     return name == "eth" or (before in ("lisp", "lisp-gpe") and name in ("ip", "ipv6"))
 
 
-def _within(frame: bytes, steps: Sequence[Step], inner: int) -> Carried:
-    """What stands at step ``inner``; TRILL's tag is the ingress RBridge's, and no part of the VM's frame."""
-    name, at, _ = steps[inner]
-    vms, names = frame[at:], tuple(step[0] for step in steps[: inner + 1])
-    where, every = _toward(frame, steps[:inner])
-    if steps[inner - 1][0] == "trill" and [step[0] for step in steps[inner + 1 : inner + 2]] == ["vlan"]:
-        return Carried(
-            at + _TAG, _untagged(vms), (*names, "vlan"), where, vlan=_vlan(vms), multi_destination=every
-        )  # fmt: skip
+def _within(frame: bytes, steps: Sequence[Step]) -> Carried:
+    """What stands at the last step; TRILL's tag is the ingress RBridge's, and no part of the VM's frame."""
+    *outer, (name, at, _) = steps
+    vms, names = frame[at:], tuple(step[0] for step in steps)
+    where, every = _toward(frame, outer)
+    if outer[-1][0] == "trill" and _is_tagged(vms):
+        within, tag = (*names, "vlan"), _vlan(vms)
+        return Carried(at + _TAG, _untagged(vms), within, where, vlan=tag, multi_destination=every)
     if name == "eth":
         return Carried(at, vms, names, where, multi_destination=every)
-    return Carried(
-        at - _MINIMUM["eth"], vms, names, where, ethernet=False, instance=_instance(frame, steps[inner - 1])
-    )  # fmt: skip
+    instance = _instance(frame, outer[-1])
+    return Carried(at - _MINIMUM["eth"], vms, names, where, ethernet=False, instance=instance)
+
+
+def _is_tagged(frame: bytes) -> bool:
+    return frame[12:14] == b"\x81\x00" and len(frame) >= _MINIMUM["eth"] + _TAG
 
 
 def _instance(frame: bytes, lisp: Step) -> int | None:
