@@ -11,7 +11,7 @@ from chimera.report.columns import Column
 from chimera.report.drawn import sections
 from chimera.report.essay import asked_of, essay
 from chimera.report.figures import NOT_MEASURED, byte_count, largest, moved, ms, unit
-from chimera.report.findings import runs
+from chimera.report.findings import alike, runs
 from chimera.report.html import document
 from chimera.report.json import write_text
 from chimera.report.marks import Cell, Group, row
@@ -61,7 +61,8 @@ def _header(columns: Sequence[Column], title: str) -> Markup:
 
 def _sections(columns: Sequence[Column]) -> Iterator[Section]:
     results = [column.result for column in columns if column.result]
-    yield "runs", "The runs", [_runs(columns), tag("p", runs(results), class_="soft") if results else None]
+    about = tag("p", f"{alike(results)} {runs(results)}", class_="soft") if results else None
+    yield "runs", "The runs", [_runs(columns), about]
     if not results:
         return
     figures = groups([column.result for column in columns])

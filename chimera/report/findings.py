@@ -69,3 +69,21 @@ def runs(results: Sequence[Result]) -> str:
         f"Up to {count(most, 'run')} of the same experiment; where they differ among themselves, "
         "a smaller difference between overlays is called none."
     )
+
+
+def alike(results: Sequence[Result]) -> str:
+    """What the runs have in common beside the overlay, and a warning where that is not all."""
+    facts = {
+        "scenario": {r.lab.scenario for r in results},
+        "topology": {r.lab.topology for r in results},
+        "impairments": {repr([(link.link, link.direction, link.asked) for link in r.links]) for r in results},
+        "datapath": {r.lab.datapath for r in results},
+        "kernel": {r.lab.kernel for r in results},
+        "version of the lab": {r.lab.version for r in results},
+    }
+    differ = [name for name, values in facts.items() if len(values) > 1]
+    same = listed([name for name in facts if name not in differ])
+    if differ:
+        return f"These runs differ in more than the overlay: {listed(differ)}. They have the same {same}."
+    seeded = any(r.links for r in results) and {r.lab.impairment for r in results} == {"delay line"}
+    return f"All have the same {same}{'; delay lines begin with the same seed in every run' if seeded else ''}."

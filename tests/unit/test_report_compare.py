@@ -19,7 +19,7 @@ from chimera.report.columns import Column, names
 from chimera.report.compare import render_comparison
 from chimera.report.compare_terminal import print_comparison
 from chimera.report.figures import decimal, ms
-from chimera.report.findings import beside, ranked
+from chimera.report.findings import alike, beside, ranked
 from chimera.report.folders import read_columns, read_comparison_json, write_comparison_json
 from chimera.report.html import write_html
 from chimera.report.json import write_json
@@ -288,6 +288,17 @@ def test_one_run_is_one_run(page: Page) -> None:
     assert "One run is one run" in page.text
     twice = Page(render_comparison([Column("vxlan #1", samples.vmotion()), Column("vxlan #2", samples.vmotion())])).text
     assert "Up to 2\u00a0runs of the same experiment" in twice
+
+
+def test_what_the_runs_share_is_said_and_what_they_do_not() -> None:
+    first, second = samples.vmotion(), samples.vmotion("vlan")
+    assert alike([first, second]) == (
+        "All have the same scenario, topology, impairments, datapath, kernel and version of the lab; delay lines begin "
+        "with the same seed in every run."
+    )
+    elsewhere = replace(second, lab=replace(second.lab, kernel="6.1"), links=[])
+    assert alike([first, elsewhere]).startswith("These runs differ in more than the overlay: impairments and kernel.")
+    assert "seed" not in alike([replace(first, lab=replace(first.lab, impairment="netem"))])
 
 
 def test_names_cannot_inject_markup() -> None:
