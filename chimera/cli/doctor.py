@@ -10,6 +10,8 @@ from rich.table import Table
 from chimera.model.codec import to_json
 from chimera.model.errors import MachineError
 from chimera.net.machine import Capability, missing, survey
+from chimera.overlay import registry
+from chimera.overlay.mtu import needs
 
 _STATE = {True: ("yes", "green"), False: ("no", "yellow"), None: ("untried", "yellow")}
 
@@ -26,7 +28,7 @@ def doctor(as_json: bool) -> None:
     capabilities = survey()
     lacking = missing(capabilities)
     if as_json:
-        findings = {"can_run": not lacking, "capabilities": capabilities}
+        findings = {"can_run": not lacking, "capabilities": capabilities, "mtu": needs(registry.OVERLAYS.values())}
         click.echo(to_json(findings, indent=2))
     else:
         _show(capabilities, Console(soft_wrap=True, highlight=False))
@@ -34,6 +36,7 @@ def doctor(as_json: bool) -> None:
         raise SystemExit(MachineError.exit_status)
     if not as_json:
         click.echo("A lab can run here.")
+        _show_needs(Console(soft_wrap=True, highlight=False))
 
 
 def _show(capabilities: list[Capability], console: Console) -> None:
@@ -48,6 +51,20 @@ def _show(capabilities: list[Capability], console: Console) -> None:
     lacking = missing(capabilities)
     if lacking:
         console.print(f"A lab cannot run here: {', '.join(c.name for c in lacking)} missing.", style="red")
+
+
+def _show_needs(console: Console) -> None:
+    """What each overlay needs of the underlay's MTU; the lab sizes it, unless the topology or a setting says it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("overlay", "bytes around a VM's packet", "underlay MTU for packets of 1500"):
+        table.add_column(heading, justify="left" if heading == "overlay" else "right")
+    for need in needs(registry.OVERLAYS.values()):
+        table.add_row(need.overlay, str(need.added_bytes), str(need.underlay_mtu))
+    console.print(table)
+    console.print(
+        "The lab's underlay has 1600 and more; with less (--set underlay_mtu=1500) tunnels tell VMs what fits,"
+    )
+    console.print("and 'lab inspect' says it. What eBPF respells leaves Open vSwitch in VXLAN's size, 50 bytes more.")
 
 
 def _table(capabilities: list[Capability]) -> Table:

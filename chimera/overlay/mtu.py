@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from chimera.model.result import Mtu
 from chimera.model.topology import Topology
 from chimera.model.underlay import Forwarding
 from chimera.overlay import tunnels
-from chimera.overlay.base import Options, Overlay
+from chimera.overlay.base import Options, Overlay, check_options
 from chimera.overlay.pmtu import IPV6_MINIMUM_MTU
 from chimera.overlay.vxlan import VXLAN_BYTES
 
@@ -20,6 +23,24 @@ def room(overlay: Overlay, options: Options) -> int:
     if overlay.ports is not tunnels.tunnel_port:
         return added
     return max(added, tunnels.growth(tunnels.IPV4_BYTES, tunnels.UDP_BYTES, VXLAN_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What an overlay, with its default options, adds to a VM's packet, and the underlay MTU it so needs, in bytes."""
+
+    overlay: str
+    added_bytes: int
+    underlay_mtu: int
+
+
+def needs(overlays: Iterable[Overlay], vm_mtu: int = 1500) -> list[Need]:
+    """The needs of overlays for VMs' packets of that size."""
+    found = []
+    for overlay in overlays:
+        options = check_options(overlay, {})
+        found.append(Need(overlay.name, overlay.added_bytes(options), vm_mtu + room(overlay, options)))
+    return found
 
 
 def smallest_link(topology: Topology) -> int:

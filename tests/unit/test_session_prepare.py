@@ -41,6 +41,13 @@ def test_every_setting_goes_to_whom_it_belongs() -> None:
     assert experiment.topology.underlay_mtu == experiment.underlay.mtu == 9000
 
 
+def test_switches_measure_packets_only_where_the_underlay_is_too_small() -> None:
+    assert prepared().inventory.packet_limit == 0
+    small = prepared(underlay_mtu="1500")
+    assert small.inventory.packet_limit == small.mtu.largest_vm_packet == 1450
+    assert prepared("vlan", underlay_mtu="1400").inventory.packet_limit == 0  # bridges tell nobody
+
+
 def test_the_overlay_decides_how_the_underlay_forwards() -> None:
     assert prepared().underlay.forwarding is Forwarding.ROUTED
     assert prepared("vlan").underlay.forwarding is Forwarding.BRIDGED
