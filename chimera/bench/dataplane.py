@@ -1,11 +1,15 @@
-"""``lab bench dataplane``: throughput, packet rate and latency of each overlay, beside a plain bridge."""
+"""``lab bench dataplane``: throughput, packet rate and latency of each overlay, beside a plain bridge and VXLAN.
+
+Everything is measured once per round, and a ratio is taken within a round: what else the machine does meanwhile hits
+both of its sides alike. What is reported is the median over the rounds.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,65 +18,120 @@ from chimera.measure.probes import read_stream
 from chimera.measure.recorder import Recorder
 from chimera.net import netns, stock
 from chimera.overlay.registry import OVERLAYS
-from chimera.session import bring_up, prepare
+from chimera.session import Experiment, bring_up, need_machine, prepare
 
 _PORT = 7007
 _LATENCY_S = 1.0
-_SECONDS = 3
+_SECONDS = 2
+_ROUNDS = 3
+ENOUGH = 0.85  # of vxlan's throughput: what a translated format must reach
 _SMALL_BYTES = 18  # the smallest Ethernet frame: 14 + 20 + 8 + 18 = 60 bytes
+
+
+BRIDGE = "plain bridge"
+TOPOLOGY = "rack"
+
+Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One path: TCP throughput, small UDP packets that arrived per second, and round trips of an idle path."""
+    """One path: TCP throughput, small UDP packets that arrived per second, and round trips of an idle path.
+
+    ``of_bridge`` and ``of_vxlan`` are ratios of throughput, ``packets_of_vxlan`` of packet rates; ``translated`` says
+    whether eBPF respells the frames.
+    """
 
     path: str
     throughput_mbps: float
     packets_per_s: float
     rtt_median_ms: float
     rtt_p99_ms: float
+    of_bridge: float
+    of_vxlan: float
+    packets_of_vxlan: float
+    translated: bool = False
+
+    @property
+    def too_slow(self) -> bool:
+        """A translated format that does not reach its share of VXLAN's throughput."""
+        return self.translated and self.of_vxlan < ENOUGH
 
 
-def dataplane(progress: Callable[[str], None], seconds: int = _SECONDS) -> list[Row]:
-    """A plain bridge, then every overlay in every mode, one after the other."""
-    return list(_rows(progress, seconds))
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: the plain bridge (no experiment), or an overlay in one of its modes."""
+
+    label: str
+    experiment: Experiment | None = None
 
 
-def _rows(progress: Callable[[str], None], seconds: int) -> Iterator[Row]:
-    progress("a plain bridge")
+def dataplane(progress: Callable[[str], None], seconds: int = _SECONDS, rounds: int = _ROUNDS) -> list[Row]:
+    """A plain bridge and every overlay in every mode, one after the other, round after round."""
+    paths = [Subject(BRIDGE), *_variants()]
+    found: list[dict[str, Figures]] = []
+    for number in range(1, rounds + 1):
+        found.append({})
+        for path in paths:
+            progress(f"round {number} of {rounds}: {path.label}")
+            found[-1][path.label] = _figures(path, seconds)
+    return [_row(path, found) for path in paths]
 
-    def bridge(tell: Callable[[dict[str, float]], None]) -> None:
+
+def _row(path: Subject, found: Sequence[Mapping[str, Figures]]) -> Row:
+    """A path's medians over the rounds; ratios are taken within each."""
+
+    def median(figure: str) -> float:
+        return statistics.median(figures[path.label][figure] for figures in found)
+
+    def ratio(figure: str, beside: str) -> float:
+        return round(statistics.median(f[path.label][figure] / f[beside][figure] for f in found), 3)
+
+    return Row(
+        path.label,
+        **{figure: median(figure) for figure in ("throughput_mbps", "packets_per_s", "rtt_median_ms", "rtt_p99_ms")},
+        of_bridge=ratio("throughput_mbps", BRIDGE),
+        of_vxlan=ratio("throughput_mbps", "vxlan"),
+        packets_of_vxlan=ratio("packets_per_s", "vxlan"),
+        translated=bool(path.experiment and path.experiment.wiring.translator),
+    )
+
+
+def _variants() -> Iterator[Subject]:
+    """Every overlay as it is by default, and with each mode and wire it has besides."""
+    for overlay in OVERLAYS.values():
+        yield Subject(overlay.name, prepare(TOPOLOGY, overlay.name))
+        for option in overlay.options:
+            for value in option.allowed if option.name in ("mode", "wire") else ():
+                if value != option.default:
+                    settings = {option.name: value}
+                    label = f"{overlay.name} {option.name}={value}"
+                    yield Subject(label, prepare(TOPOLOGY, overlay.name, settings=settings))
+
+
+def _figures(path: Subject, seconds: int) -> Figures:
+    if path.experiment:
+        return _overlay(path.experiment, seconds)
+
+    def bridge(tell: Callable[[Figures], None]) -> None:
         tell(_measure(*stock.plain_bridge(1500), seconds))
 
-    yield Row("plain bridge", **isolated("bridge", bridge)[0])
-    for name, settings in _variants():
-        label = " ".join([name, *(f"{k}={v}" for k, v in settings.items())])
-        progress(f"overlay {label}")
-        yield Row(label, **_overlay(name, settings, seconds))
+    return isolated("bridge", bridge)[0]
 
 
-def _variants() -> Iterator[tuple[str, dict[str, str]]]:
-    """Every overlay as it is by default, and with each mode it has besides."""
-    for overlay in OVERLAYS.values():
-        yield overlay.name, {}
-        for option in overlay.options:
-            if option.name in ("mode", "wire"):
-                yield from ((overlay.name, {option.name: v}) for v in option.allowed if v != option.default)
-
-
-def _overlay(name: str, settings: dict[str, str], seconds: int) -> dict[str, float]:
-    experiment = prepare("rack", name, settings=settings)
+def _overlay(experiment: Experiment, seconds: int) -> Figures:
+    need_machine(experiment)
     vms = experiment.topology.vms
     far = next(vm for vm in vms if vm.hypervisor != vms[0].hypervisor)
 
-    def measure(tell: Callable[[dict[str, float]], None]) -> None:
+    def measure(tell: Callable[[Figures], None]) -> None:
         bring_up(experiment, lambda text: None)
         tell(_measure(vms[0].name, far.name, far.ip.partition("/")[0], seconds))
 
-    return isolated(name, measure)[0]
+    return isolated(experiment.overlay.name, measure)[0]
 
 
-def _measure(a: str, b: str, address: str, seconds: int) -> dict[str, float]:
+def _measure(a: str, b: str, address: str, seconds: int) -> Figures:
     """Figures of the path from namespace ``a`` to ``b``, in the sandbox this process is the first of."""
     netns.run(a, ["ping", "-c", "3", "-i", "0.3", "-w", "10", address])  # switches have learned
     trips = _latency(a, b, address)
