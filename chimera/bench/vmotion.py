@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
 from chimera.launch import launch
 from chimera.model.result import Result
-from chimera.session import prepare
+from chimera.session import Experiment
 
 ALLOWED_MS = 10.0  # beyond one WAN round trip
 
 
 @dataclass(frozen=True)
 class Row:
-    """One vantage point of one migration, over all runs."""
+    """One vantage point of one migration over one overlay, over all runs."""
 
+    overlay: str
     migration: str
     vantage: str
     relation: str
@@ -30,20 +31,24 @@ class Row:
     tcp_survived: int  # runs in which it did
     runs: int
 
+    @property
+    def failed(self) -> bool:
+        """Longer than allowed at the median, or something doubled or broken in any run."""
+        late = self.network_outage_ms > self.allowed_ms
+        return late or self.probes_duplicated > 0 or self.tcp_survived < self.runs
 
-def vmotion(
-    runs: int, topology: str, overlay: str, settings: dict[str, str], progress: Callable[[str], None]
-) -> list[Row]:
-    """Run ``vmotion`` ``runs`` times and take medians per migration and vantage point."""
-    experiment = prepare(topology, overlay, scenario="vmotion", settings=settings)
-    results = []
+
+def vmotion(runs: int, experiments: Mapping[str, Experiment], progress: Callable[[str], None]) -> list[Row]:
+    """Run each experiment ``runs`` times, in turn, and take medians per overlay, migration and vantage point."""
+    results: dict[str, list[Result]] = {name: [] for name in experiments}
     for number in range(1, runs + 1):
-        progress(f"run {number} of {runs}")
-        results.append(launch(experiment, out=None, record_all=False, progress=lambda text: None))
-    return rows(results)
+        for name, experiment in experiments.items():
+            progress(f"run {number} of {runs}: {name}")
+            results[name].append(launch(experiment, out=None, record_all=False, progress=lambda text: None))
+    return [row for name, found in results.items() for row in rows(name, found)]
 
 
-def rows(results: list[Result]) -> list[Row]:
+def rows(overlay: str, results: list[Result]) -> list[Row]:
     """The medians of several results of the same experiment."""
     seen = defaultdict(list)
     for result in results:
@@ -54,6 +59,7 @@ def rows(results: list[Result]) -> list[Row]:
     allowed = max(result.wan_round_trip_ms() for result in results) + ALLOWED_MS
     return [
         Row(
+            overlay=overlay,
             migration=way,
             vantage=name,
             relation=relation,
