@@ -75,13 +75,14 @@ def labs() -> list[LabFile]:
 
 
 class _Asked(NamedTuple):
-    """A scenario or lab with the command line's words on top."""
+    """A scenario or lab with the command line's words on top; ``given`` are the settings of the latter alone."""
 
     scenario: str
     topology: str
     overlay: str
     settings: dict[str, str]
     expectations: dict[str, str]
+    given: frozenset[str]
 
     def prepare(self, overlay: str, settings: Mapping[str, str]) -> Experiment:
         """The experiment over one overlay."""
@@ -92,34 +93,37 @@ class _Asked(NamedTuple):
     def common(self, overlays: Iterable[Overlay]) -> dict[str, str]:
         """The settings that are not of overlays, but of the scenario, migrations or the topology.
 
+        A lab's own settings may be for overlays that are not run, and are left out then.
+
         Raises:
             InputError: a setting that nobody knows, or a value that none of the overlays that know it can have.
         """
-        script, every = find_script(self.scenario), [option for overlay in overlays for option in overlay.options]
-        others = (*script.defaults, *MIGRATION_SETTINGS, *TOPOLOGY_SETTINGS)
-        found = {}
-        for key, value in self.settings.items():
-            options = [option for option in every if option.name == key]
-            if not options and key not in others:
-                known = list(dict.fromkeys([*others, *(option.name for option in every)]))
-                hint = did_you_mean(key, known)
-                text = f"there is no setting '{key}' here\n    allowed: {', '.join(known)}"
-                raise InputError(f"{text}\n    fix: {hint}" if hint else text)
-            if key in script.defaults or not options:
-                found[key] = value
-            elif not any(value in option.allowed for option in options):
-                allowed = dict.fromkeys(value for option in options for value in option.allowed)
-                raise InputError(f"no overlay here can have {key}={value}\n    allowed: {', '.join(allowed)}")
-        return found
+        allowed: dict[str, dict[str, None]] = {}
+        for option in (option for overlay in overlays for option in overlay.options):
+            allowed.setdefault(option.name, {}).update(dict.fromkeys(option.allowed))
+        others = (*find_script(self.scenario).defaults, *MIGRATION_SETTINGS, *TOPOLOGY_SETTINGS)
+        for key in self.given - {*others, *allowed}:
+            raise InputError(_nobody_knows(key, [*others, *allowed]))
+        for key in self.given & allowed.keys() - {*others}:
+            if (value := self.settings[key]) not in allowed[key]:
+                raise InputError(f"no overlay here can have {key}={value}\n    allowed: {', '.join(allowed[key])}")
+        return {key: value for key, value in self.settings.items() if key in others}
+
+
+def _nobody_knows(key: str, known: Sequence[str]) -> str:
+    hint = did_you_mean(key, known)
+    text = f"there is no setting '{key}' here\n    allowed: {', '.join(known)}"
+    return f"{text}\n    fix: {hint}" if hint else text
 
 
 def _ask(scenario: str, topology: str | None, settings: Mapping[str, str]) -> _Asked:
     lab = find_lab(scenario)
     if lab is None:
-        return _Asked(scenario, topology or DEFAULT_TOPOLOGY, DEFAULT_OVERLAY, dict(settings), {})
+        return _Asked(scenario, topology or DEFAULT_TOPOLOGY, DEFAULT_OVERLAY, dict(settings), {}, frozenset(settings))
+    settings_of_both = {**lab.set, **settings}
     return _Asked(
-        lab.scenario, topology or lab.topology, lab.overlay, {**lab.set, **settings}, dict(lab.expect)
-    )  # fmt: skip
+        lab.scenario, topology or lab.topology, lab.overlay, settings_of_both, dict(lab.expect), frozenset(settings)
+    )
 
 
 class _Choice(NamedTuple):

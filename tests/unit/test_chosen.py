@@ -110,3 +110,11 @@ def test_a_lab_keeps_its_own_choices() -> None:
     one = choose("3-flood-or-controller", None, None, {})
     assert {leg.experiment.topology.name for leg in legs if leg.experiment} == {one.topology.name}
     assert options(legs[1]) == one.options
+
+
+def test_a_labs_settings_matter_only_to_overlays_that_know_them() -> None:
+    legs = choose_several("3-flood-or-controller", None, "vlan,lisp", {})
+    legs += choose_several("7-a-hundred-flows", None, "vlan,lisp", {})
+    assert all(leg.experiment for leg in legs)
+    with pytest.raises(InputError, match="there is no setting 'mode' here"):
+        choose_several("3-flood-or-controller", None, "vlan,lisp", {"mode": "flood"})
