@@ -334,11 +334,11 @@ def _elsewhere(state: State, iface_id: str, switch: str) -> tuple[Place, ...]:
 
 
 def _addressee(view: View, event: PacketIn) -> str:
-    """Whom a unicast frame is for that the switch knew no way for, empty where nobody elsewhere has its MAC.
+    """Whom a frame is for that the switch knew no way for, empty where nobody elsewhere has its MAC.
 
     Frames that a switch classified come with their segment's VNI, what it sends up before that with none.
     """
-    if event.data[0] & 1 or event.tunnel_id != view.segment.vni or event.switch not in view.switches:
+    if event.tunnel_id != view.segment.vni:
         return ""
     elsewhere = ((i, place) for i, place in view.places.items() if place.switch != event.switch)
     return next((i for i, place in elsewhere if responder.mac_bytes(place.mac) == event.data[:6]), "")

@@ -194,9 +194,9 @@ def test_a_central_gateway_converses_like_a_vm() -> None:
 
 def test_an_anycast_leg_converses_with_vms_elsewhere_and_nobody_with_a_leg_elsewhere() -> None:
     made = running("fabricpath", gateway="anycast")
-    made.happen(PortUp("hv3", "hv3/red/web", "", 50001))
+    made.happen(PortUp("hv3", "hv3/red/web", "", 50001), PortUp("hv1", "hv1/red/web", "", 50001))
     frame = {"eth_src": LEG_MAC, "eth_dst": mac(made, "r1"), "eth_type": 0x0800}
     assert made.receivers("hv3", 50001, frame) == [("hv2", 1)]
     assert ways(made) == {("hv3", mac(made, "r1"))}
     assert made.send("r1", LEG_MAC) == []  # hv2's own leg is not up
-    assert ways(made) == {("hv3", mac(made, "r1"))}
+    assert ways(made) == {("hv3", mac(made, "r1"))}  # hv1 has not learned

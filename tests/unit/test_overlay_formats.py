@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from overlay_labs import Lab, inventory, mac, running, up
 
-from chimera.model.control import PortDown
+from chimera.model.control import PortDown, PortUp
 from chimera.model.errors import InputError
 from chimera.model.topology import Kind, Node, Segment
 from chimera.model.underlay import FabricKind, Translator, edge_address, tree_address
@@ -104,6 +104,13 @@ def test_a_broadcast_is_a_copy_for_each_switch_with_members(overlay: str) -> Non
     assert on_the_wire(made, "r1", GROUP) == [(5001, "192.0.2.1"), (5001, "192.0.2.3")]
     made.happen(PortDown("hv3", "r2"))
     assert on_the_wire(made, "r1", GROUP) == [(5001, "192.0.2.1")]
+
+
+@pytest.mark.parametrize("overlay", ["vxlan", "mpls", *FABRICS])
+def test_no_copy_is_for_a_switch_with_an_anycast_leg_alone(overlay: str) -> None:
+    made = running(overlay, gateway="anycast")
+    made.happen(PortDown("hv1", "r3"), PortDown("hv3", "r2"), PortUp("hv3", "hv3/red/web", "", 50001))
+    assert on_the_wire(made, "r1", GROUP) == []
 
 
 # -- fabrics
