@@ -24,6 +24,7 @@ def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -
     """
     import shutil
 
+    from chimera.measure.wireshark import decode_as
     from chimera.net import rundir
 
     path = rundir.find(lab_name)
@@ -39,3 +40,6 @@ def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -
         found = ask(lab_name, "capture_stop", link=link, to=str(handover))
     shutil.move(handover, target)
     click.echo(f"{target}: {found['bytes']} bytes")
+    told = decode_as(target)
+    if told:
+        click.echo(f"Wireshark has to be told: tshark -r {target} {' '.join(f'-d {d}' for d in told)}", err=True)

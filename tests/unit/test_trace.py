@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+from pathlib import Path
+
 import pytest
 from scapy.layers.inet import IP
+from scapy.packet import Packet
 
-from chimera.measure.pcapng import Frame
+from chimera.measure.pcapng import Frame, write_header
 from chimera.measure.trace import _framed, _on_the_wire, _peers, _show, _tunnel
+from chimera.measure.wireshark import decode_as
 from chimera.model.topology import Link, Port
 from chimera.wire.formats import LISP_GPE
 from chimera.wire.headers import carried, dissect
@@ -69,3 +74,24 @@ def test_a_packet_without_ethernet_enters_the_flows_with_a_header_of_zeros() -> 
     assert whole and bare
     assert _framed(whole) == bytes(vm_frame())
     assert _framed(bare) == bytes(12) + b"\x08\x00" + bytes(vm_frame()[IP])
+
+
+def test_wireshark_is_told_what_it_would_guess(tmp_path: Path) -> None:
+    path = tmp_path / "link.pcapng"
+
+    def told(*frames: Packet) -> list[str]:
+        write_header(path, [(Port("r1", "wan"), None)], {})
+        path.write_bytes(path.read_bytes() + b"".join(block(bytes(frame)) for frame in frames))
+        return decode_as(path)
+
+    assert told(WIRES["vxlan"][0], WIRES["trill"][0], WIRES["fabricpath"][0], vm_frame()) == []
+    assert told(WIRES["otv udp"][0], *[WIRES["mpls gre"][0]] * 2) == [
+        "mpls.label==703710,pwethcw",
+        "udp.port==8472,vxlan",
+    ]
+    assert told(WIRES["otv gre"][0]) == ["mpls.label==703710,pwethnocw"]
+
+
+def block(frame: bytes) -> bytes:
+    body = struct.pack("=IIIII", 0, 0, 1, len(frame), len(frame)) + frame + bytes(-len(frame) % 4)
+    return struct.pack("=II", 6, len(body) + 12) + body + struct.pack("=I", len(body) + 12)
