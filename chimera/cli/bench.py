@@ -127,7 +127,8 @@ def vmotion(runs: int, topology: str | None, overlay: str | None, settings: tupl
         for row in rows:
             table.add_row(
                 row.overlay, row.migration, f"{row.vantage} ({row.relation})",
-                f"{row.network_outage_ms:.1f}", f"{row.worst_ms:.1f}", f"{row.allowed_ms:g}", f"{row.stun_ms:.0f}", str(row.probes_duplicated), str(row.misdelivered),
+                f"{row.network_outage_ms:.1f}", f"{row.worst_ms:.1f}", f"{row.allowed_ms:g}", f"{row.stun_ms:.0f}",
+                str(row.probes_duplicated), str(row.misdelivered),
                 f"{row.tcp_survived}/{row.runs}",
             )  # fmt: skip
         Console().print(table)
