@@ -150,5 +150,5 @@ def _write(comparison: Comparison, finished: Sequence[Finished], out: Path | Non
         return
     write_comparison_json(comparison, out / COMPARISON)
     columns = [each.column for each in finished]
-    columns += [Column(run.name, failure=run.reason) for run in comparison.runs[len(finished) :]]
+    columns += [Column(run.name, failure=run.reason, ran=False) for run in comparison.runs[len(finished) :]]
     write_comparison(columns, out / PAGE)

@@ -105,7 +105,7 @@ class Watch:
 def summary(finished: Finished) -> str:
     """One line on a leg that has ended."""
     column, result = finished.column, finished.result
-    parts = [f"{'✓' if column.passed else '✗'} {column.name}: {column.verdict}"]
+    parts = [f"{column.mark} {column.name}: {column.verdict}"]
     if result:
         outage = largest(m.network_outage_ms for m in moved(result))
         parts += [f"network outage at most {ms(outage)}"] if outage is not None else []

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from chimera.model.result import Result
-from chimera.report.figures import count
+from chimera.report.figures import NOT_MEASURED, count
 
 
 class Column(NamedTuple):
     """One run; ``result`` is ``None`` where it ended without one and ``failure`` says why.
 
-    ``link`` is the address of its own report, relative to the page; empty where there is none.
+    ``link`` is the address of its own report, relative to the page; empty where there is none. ``ran`` is false where
+    it has not run.
     """
 
     name: str
     result: Result | None = None
     failure: str = ""
     link: str = ""
+    ran: bool = True
 
     @property
     def overlay(self) -> str:
@@ -31,10 +33,23 @@ class Column(NamedTuple):
         return self.result is not None and self.result.passed
 
     @property
+    def outcome(self) -> str:
+        """``passed``, ``failed``, ``no result`` or ``not run``."""
+        if self.result:
+            return "passed" if self.passed else "failed"
+        return "no result" if self.ran else "not run"
+
+    @property
+    def mark(self) -> str:
+        """A tick, a cross, or a dash where it has not run."""
+        return "✓" if self.passed else "✗" if self.ran else NOT_MEASURED
+
+    @property
     def verdict(self) -> str:
         """How it came out, in one line."""
         if self.result is None:
-            return f"no result: {self.failure.partition(chr(10))[0]}"
+            reason = self.failure.partition("\n")[0]
+            return f"no result: {reason}" if self.ran else reason
         found = self.result.expectations
         if not found:
             return "nothing was expected"

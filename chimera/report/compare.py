@@ -50,7 +50,9 @@ def _title(results: Sequence[Result]) -> str:
 
 def _header(columns: Sequence[Column], title: str) -> Markup:
     good = sum(column.passed for column in columns)
+    waiting = sum(not column.ran for column in columns)
     text = f"{'✓' if good == len(columns) else '✗'} {good} of {len(columns)} runs passed"
+    text += f", {waiting} not run" if waiting else ""
     labs = [column.result.lab for column in columns if column.result]
     facts = [f"Chimera Lab {labs[0].version}", f"{labs[0].datapath} datapath", labs[0].started] if labs else []
     return tag(
@@ -103,6 +105,10 @@ def _runs(columns: Sequence[Column]) -> Markup:
     return tag("div", table, class_="scroll", role="region", tabindex=0, aria_label=caption)
 
 
+def _kind(column: Column) -> str:
+    return "good" if column.passed else "bad" if column.ran else "soft"
+
+
 def _linked(column: Column) -> Markup:
     return tag("a", label(column.name), href=column.link) if column.link else label(column.name)
 
@@ -120,13 +126,16 @@ def _run(column: Column) -> list[Markup]:
             tag("td", NOT_MEASURED),
             *(tag("td", NOT_MEASURED, class_="figure") for _ in range(2)),
         ]
-    failed = [tag("div", f"{e.name}: {e.detail}", class_="soft") for e in result.expectations if not e.passed]
-    mark, kind = ("✓", "good") if column.passed else ("✗", "bad")
+    failed = [
+        tag("div", ": ".join(filter(None, (e.name, e.detail))), class_="soft")
+        for e in result.expectations
+        if not e.passed
+    ]
     wire = result.wire
     stack = f"{'/'.join(wire.stack)}, {byte_count(wire.overhead_bytes)} of overhead" if wire.stack else NOT_MEASURED
     timing = result.timing
     return [
-        tag("td", tag("span", f"{mark} {column.verdict}", class_=f"status {kind}"), failed),
+        tag("td", tag("span", f"{column.mark} {column.verdict}", class_=f"status {_kind(column)}"), failed),
         tag("td", stack),
         tag("td", ms(largest(m.network_outage_ms for m in moved(result))), class_="figure"),
         tag("td", unit(timing.up_s + timing.run_s + timing.down_s, "s"), class_="figure"),
@@ -156,8 +165,7 @@ def _comparison(columns: Sequence[Column], found: Sequence[Group]) -> Markup:
 
 
 def _heading(column: Column) -> Markup:
-    words = "✓ passed" if column.passed else "✗ failed" if column.result else "✗ no result"
-    status = tag("span", words, class_=f"option {'good' if column.passed else 'bad'}")
+    status = tag("span", f"{column.mark} {column.outcome}", class_=f"option {_kind(column)}")
     return tag("th", _linked(column), status, scope="col", class_="figure")
 
 
@@ -167,16 +175,16 @@ def _group(group: Group, columns: Sequence[Column]) -> Markup:
     rows = [row(measure, results) for measure in group.measures]
     body = [
         tag("tr", tag("th", each.name, scope="row"),
-            [_cell(c, column.result is None) for c, column in zip(each.cells, columns, strict=True)])
+            [_cell(c, column) for c, column in zip(each.cells, columns, strict=True)])
         for each in rows
     ]  # fmt: skip
     heading = tag("tr", tag("th", tag("span", group.heading), scope="rowgroup", colspan=span))
     return tag("tbody", heading, body)
 
 
-def _cell(cell: Cell, failed: bool) -> Markup:
-    if failed:
-        return tag("td", tag("span", "✗", title="no result", class_="none"), class_="figure")
+def _cell(cell: Cell, column: Column) -> Markup:
+    if column.result is None:
+        return tag("td", tag("span", column.mark, title=column.outcome, class_=_kind(column)), class_="figure")
     mark = {"best": ("▲", "best"), "worst": ("▼", "worst")}.get(cell.standing)
     shown = [tag("span", f" {mark[0]}", role="img", aria_label=mark[1])] if mark else []
     of = tag("span", cell.of, class_="of") if cell.of else None

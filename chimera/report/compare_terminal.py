@@ -31,7 +31,7 @@ def print_comparison(columns: Sequence[Column], console: Console) -> None:
                            style="dim"))  # fmt: skip
     for column in columns:
         if column.result is None:
-            console.print(Text.assemble((f"✗ {column.name}", "bold red"), f": {column.failure}"))
+            console.print(Text.assemble((f"{column.mark} {column.name}", "bold red"), f": {column.failure}"))
         for expectation in column.result.expectations if column.result else ():
             if not expectation.passed:
                 text = f"{column.name}: {expectation.name}"
@@ -64,8 +64,7 @@ def _blocks(columns: Sequence[Column], found: Found, width: int, first: int) -> 
 
 def _lines(column: Column) -> list[str]:
     """A column's heading: the overlay, each setting on a line of its own, and how it came out."""
-    outcome = "✓" if column.passed else "✗ failed" if column.result else "✗ no result"
-    return [*column.name.split(" "), outcome]
+    return [*column.name.split(" "), "✓" if column.passed else f"{column.mark} {column.outcome}"]
 
 
 def _table(columns: Sequence[Column], found: Found, shown: Sequence[int], first: int) -> Table:
@@ -73,7 +72,7 @@ def _table(columns: Sequence[Column], found: Found, shown: Sequence[int], first:
     table.add_column("", overflow="fold", width=first)
     for index in shown:
         column = columns[index]
-        heading = Text("\n".join(_lines(column)), style="" if column.passed else "red")
+        heading = Text("\n".join(_lines(column)), style="" if column.passed or not column.ran else "red")
         table.add_column(heading, justify="right", overflow="fold")
     for group, rows in found:
         table.add_row(Text(group.heading, style="bold"))

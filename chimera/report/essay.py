@@ -72,7 +72,11 @@ def _asked(question: Question, number: int, columns: Sequence[Column], runs: Run
 def _answer(question: Question, columns: Sequence[Column], runs: Runs, rows: dict[str, Row]) -> Child:
     if not question.overlays:
         return tag("p", "Not measured: no overlay of this lab carries it yet.")
-    notes = [tag("p", f"{c.name}: {c.verdict}.", class_="bad") for c in columns if _failed(c, question.overlays)]
+    notes = [
+        tag("p", f"{c.name}: {c.verdict}.", class_="bad" if c.ran else "soft")
+        for c in columns
+        if _failed(c, question.overlays)
+    ]
     missing = [name for name in question.overlays if name not in {c.overlay for c in columns}]
     if missing:
         notes.append(tag("p", f"Not measured: {listed(missing)} {'were' if len(missing) > 1 else 'was'} not run here."))
@@ -114,7 +118,8 @@ def _table(
         caption += f", and the difference from {runs.names[reference]}"
     head = [tag("th", "", scope="col"), *(tag("th", label(runs.names[i]), scope="col", class_="figure") for i in shown)]
     body = []
-    for anchor in (a for a in question.figures if any(v is not None for v in rows[a].values)):
+    there = [a for a in question.figures if any(value is not None for value in rows[a].values)]
+    for anchor in (a for a in there if runs.wan or a != "crossings"):
         found, write = rows[anchor], runs.measures[anchor].write
         link = tag("a", found.name, href=f"#{_SECTIONS.get(anchor, anchor)}")
         cells = []

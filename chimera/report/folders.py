@@ -79,7 +79,7 @@ def _compared(folder: Path, page: Path | None) -> Iterator[Column]:
         if run.folder:
             yield _column(folder / run.folder, page)._replace(name=run.name)
         else:
-            yield Column(run.name, failure=run.reason or run.outcome)
+            yield Column(run.name, failure=run.reason or run.outcome, ran=run.outcome != "not run")
 
 
 def _column(path: Path, page: Path | None) -> Column:

@@ -208,6 +208,13 @@ def test_the_terminal_says_why_an_overlay_failed() -> None:
     assert "fabricpath: network outage at most one WAN round trip plus 1 ms  22.8 ms > 21 ms" in text
 
 
+def test_what_has_not_run_has_not_failed() -> None:
+    columns = [Column("vxlan", samples.vmotion()), Column("otv", failure="has not run yet", ran=False)]
+    text = printed(columns, 80)
+    assert "– not run" in text and "– otv: has not run yet" in text and "✗" not in text
+    assert "✗ 1 of 2 runs passed, 1 not run" in Page(render_comparison(columns)).text
+
+
 def test_nothing_but_failures_is_a_table_of_failures() -> None:
     assert "✗ vxlan: why" in printed([Column("vxlan", failure="why")], 80)
     assert "why" in Page(render_comparison([Column("vxlan", failure="why")])).text
