@@ -70,7 +70,9 @@ class Network:
         self.translation = (
             Translation(topology, self.underlay, self.wiring.translator) if self.wiring.translator else None
         )
-        self.switches = {node.name: OpenVSwitch(node.name) for node in (*topology.vteps, *self._layer2.switches())}
+        switches = *topology.vteps, *self._layer2.switches()
+        pages = self.translation is not None
+        self.switches = {node.name: OpenVSwitch(node.name, whole_pages=pages) for node in switches}
         self.cables: dict[str, cables.Cable] = {}
 
     # -- up --------------------------------------------------------------------------------------
