@@ -261,7 +261,8 @@ class _Planner:
     def fabric(self) -> Fabric:
         """Every node with its tables."""
         nodes = {name: self._rbridge(name) for name in self.identifiers}
-        nodes |= {name: FabricNode(0, self._ports(name), stations=self._stations(name)) for name in sorted(self.bridges)}
+        plain = {name: FabricNode(0, self._ports(name), stations=self._stations(name)) for name in sorted(self.bridges)}
+        nodes |= plain
         for target, identifier in self.identifiers.items():
             for name, hops in self.ways_to(target).items():
                 nodes[name].unicast[identifier] = tuple(hops)
