@@ -1,0 +1,32 @@
+"""Whatever a VM sends arrives as it was sent, over every wire, in an underlay not one byte larger than needed."""
+
+from __future__ import annotations
+
+from lab_support import needs_lab
+from wire_labs import VM_MTU, Volley
+
+pytestmark = needs_lab
+
+
+def test_what_arrives_is_what_was_sent(volley: Volley) -> None:
+    """Random frames of all sizes, tagged ones, fragments, other tunnels' packets; over LISP the packets in them."""
+    start = 14 if volley.wire.overlay == "lisp" else 0
+    sent = sorted(frame[start:] for frame in volley.random)
+    arrived = [seen for seen in volley.seen["random"] if seen.at == ("web4", "eth0", "in")]
+    assert sorted(seen.frame[start:] for seen in arrived) == sent
+    assert max(map(len, volley.random)) == VM_MTU + 14
+
+
+def test_every_frame_grows_by_the_same_bytes(volley: Volley) -> None:
+    sizes = sorted(len(frame) + volley.wire.overhead for frame in volley.random)
+    for cable in volley.cables():
+        own = {"trill": b"\x22\xf3", "fabricpath": b"\x89\x03"}.get(volley.wire.overlay, b"\x08\x00")
+        assert sorted(len(frame) for frame in cable.frames("random") if frame[12:14] == own) == sizes, cable.place
+
+
+def test_largest_packets_go_through_the_smallest_underlay_that_the_lab_calls_large_enough(volley: Volley) -> None:
+    mtu = volley.facts["mtu"]
+    assert mtu["largest_vm_packet"] == mtu["vm"] == VM_MTU
+    assert mtu["underlay"] - VM_MTU >= mtu["added_bytes"] == volley.wire.overhead
+    largest = max(volley.random, key=len)
+    assert any(seen.frame[14:] == largest[14:] for seen in volley.seen["random"] if seen.node == "web4")
