@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from chimera.cli import common
 
@@ -82,7 +82,8 @@ def dataplane(seconds: int, rounds: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        table = Table("path", "Mbit/s", "× bridge", "× vxlan", "packets/s", "× vxlan", "RTT median ms", "RTT p99 ms")
+        path = Column("path", no_wrap=True)
+        table = Table(path, "Mbit/s", "× bridge", "× vxlan", "packets/s", "× vxlan", "RTT ms", "p99 ms", box=None)
         for row in rows:
             table.add_row(
                 row.path + (" *" if row.translated else ""), f"{row.throughput_mbps:.0f}", f"{row.of_bridge:.2f}",
