@@ -8,21 +8,8 @@ from dataclasses import dataclass
 from chimera.model.result import Mtu
 from chimera.model.topology import Topology
 from chimera.model.underlay import Forwarding
-from chimera.overlay import tunnels
 from chimera.overlay.base import Options, Overlay, check_options
 from chimera.overlay.pmtu import IPV6_MINIMUM_MTU
-from chimera.overlay.vxlan import VXLAN_BYTES
-
-
-def room(overlay: Overlay, options: Options) -> int:
-    """Bytes that the underlay's MTU needs beyond the VMs'.
-
-    At least VXLAN's where that is what Open vSwitch emits: it leaves in that size, whatever it becomes at the uplink.
-    """
-    added = overlay.added_bytes(options)
-    if overlay.ports is not tunnels.tunnel_port:
-        return added
-    return max(added, tunnels.growth(tunnels.IPV4_BYTES, tunnels.UDP_BYTES, VXLAN_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +25,8 @@ def needs(overlays: Iterable[Overlay], vm_mtu: int = 1500) -> list[Need]:
     """The needs of overlays for VMs' packets of that size."""
     found = []
     for overlay in overlays:
-        options = check_options(overlay, {})
-        found.append(Need(overlay.name, overlay.added_bytes(options), vm_mtu + room(overlay, options)))
+        added = overlay.added_bytes(check_options(overlay, {}))
+        found.append(Need(overlay.name, added, vm_mtu + added))
     return found
 
 
@@ -53,8 +40,8 @@ def smallest_link(topology: Topology) -> int:
 def mtu_of(topology: Topology, overlay: Overlay, options: Options) -> Mtu:
     """The figures of a lab, in bytes of IP packets, and their consequence in words."""
     underlay, vm = smallest_link(topology), topology.vm_mtu
-    largest = min(vm, underlay - room(overlay, options))
     added = overlay.added_bytes(options)
+    largest = min(vm, underlay - added)
     if largest == vm:
         text = (
             f"underlay MTU {underlay}: VMs' packets of {vm} bytes fit with {added} bytes of {overlay.name} around them"
@@ -80,8 +67,6 @@ def _remedy(overlay: Overlay, options: Options, largest: int) -> str:
     if overlay.forwarding(options) is Forwarding.BRIDGED:
         return "bridges drop them, and nobody tells the VMs"
     text = "VMs are told (path MTU messages), TCP sends smaller ones, multicast of that size stays on its hypervisor"
-    if room(overlay, options) > overlay.added_bytes(options):
-        text += f"; frames leave Open vSwitch in VXLAN's size, {room(overlay, options)} bytes more, before they shrink"
     if largest < IPV6_MINIMUM_MTU:
         text += f"; IPv6 never sends less than {IPV6_MINIMUM_MTU} bytes and loses those above {largest}"
     return text
