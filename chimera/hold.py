@@ -87,6 +87,7 @@ class Verbs:
             "cut_links": [name for name, cable in network.cables.items() if not cable.up],
             "controller": "running" if self._lab.controller.running else "stopped",
             "migrations": len(self._lab.migrator.records),
+            "refused": list(self._lab.controller.errors),
         }
 
     def inspect(self, progress: Progress, node: str = "") -> dict[str, Any]:

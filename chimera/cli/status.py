@@ -67,6 +67,8 @@ def _print(name: str, facts: dict[str, Any]) -> None:
     if facts["cut_links"]:
         click.echo(f"  cut: {' '.join(facts['cut_links'])}")
     click.echo(f"  controller: {facts['controller']}; migrations so far: {facts['migrations']}")
+    for text in facts["refused"]:
+        click.echo(f"  a switch refused: {text}")
 
 
 @click.command(short_help="Everything known about a running lab or a node of it.")
