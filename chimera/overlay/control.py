@@ -51,17 +51,17 @@ class Place:
     mac: str
 
 
-Conversation = tuple[str, str]  # a switch, and an interface that it has learned the way to
+Conversations = Mapping[str, frozenset[str]]  # interface to those it talks to, and back
 
 
 @dataclass(frozen=True)
 class View:
-    """One segment as it is now: its interfaces, their places, and whom of them switches elsewhere talk to."""
+    """One segment as it is now: its interfaces, their places, and who talks to whom."""
 
     segment: Segment
     places: Mapping[str, Place]
     interfaces: Mapping[str, Interface]
-    conversations: frozenset[Conversation] = frozenset()
+    conversations: Conversations = field(default_factory=dict)
 
     @cached_property
     def switches(self) -> frozenset[str]:
@@ -73,16 +73,18 @@ class View:
         here = [(self.interfaces[i], place) for i, place in self.places.items() if place.switch == switch]
         return sorted(here, key=lambda pair: pair[1].port)
 
-    def without_leavers(self) -> View:
-        """A switch that has nobody in the segment any more talks to nobody in it."""
-        return replace(self, conversations=frozenset(c for c in self.conversations if c[0] in self.switches))
+    def talks(self, switch: str, iface_id: str) -> bool:
+        """Whether an interface at the switch talks to this one."""
+        others = (self.places.get(i) for i in self.conversations.get(iface_id, ()))
+        return any(place.switch == switch for place in others if place)
 
 
 class Rules:
     """What one overlay wants of its switches; by default nothing.
 
     All flows of all fragments of a switch differ in their matches. With ``conversational``, a switch learns the way to
-    an interface elsewhere by the first unicast frame between that interface and one of its own.
+    an interface elsewhere by the first unicast frame between that interface and one of its own; when either moves, the
+    conversation goes with it.
     """
 
     conversational = False
@@ -107,6 +109,10 @@ class Rules:
         """Flows at ``switch`` (one that is reached) that depend on this interface's place alone."""
         return ()
 
+    def absent_flows(self, segment: Segment, interface: Interface) -> tuple[Flow, ...]:
+        """Flows at a switch that knows an interface which is nowhere now."""
+        return ()
+
     def advertised(self, segment: Segment, interface: Interface) -> tuple[str, ...]:
         """Prefixes that the underlay routes to the switch of the interface."""
         return ()
@@ -120,13 +126,13 @@ class Rules:
 class State:
     """``seen``: for every interface that ever came up, its places, the latest last (none: it is gone).
 
-    ``conversations`` are each segment's; a switch may have let one expire since.
+    ``conversations`` began with a frame that the controller sent on; switches may have let them expire since.
     """
 
     seen: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
     programs: Mapping[str, Program] = field(default_factory=dict)
     connected: frozenset[str] = frozenset()
-    conversations: Mapping[str, frozenset[Conversation]] = field(default_factory=dict)
+    conversations: Conversations = field(default_factory=dict)
 
 
 def interfaces_of(topology: Topology, gateway_holders: Iterable[str]) -> dict[str, Interface]:
@@ -199,13 +205,13 @@ class SegmentControl:
     def _view(self, state: State, segment: str) -> View:
         members = self._members[segment]
         places = {i: state.seen[i][-1] for i in members if state.seen.get(i)}
-        return View(self._topology.segment(segment), places, members, state.conversations.get(segment, frozenset()))
+        return View(self._topology.segment(segment), places, members, state.conversations)
 
     def _moved(self, state: State, iface_id: str, places: tuple[Place, ...]) -> tuple[State, tuple[Effect, ...]]:
         """An interface's places changed: revise the programs of the switches of its segment, destination first."""
         segment = self._interfaces[iface_id].segment
         moved = replace(state, seen={**state.seen, iface_id: places})
-        old, new = self._view(state, segment), self._view(moved, segment).without_leavers()
+        old, new = self._view(state, segment), self._view(moved, segment)
         if old == new:
             return moved, ()
         regrouped = old.switches != new.switches or self._rules.audience(old) != self._rules.audience(new)
@@ -221,8 +227,7 @@ class SegmentControl:
                 additions += added
                 deletions += deleted
         routes = self._routes(old, new, iface_id)
-        moved = replace(moved, programs=programs, conversations={**state.conversations, segment: new.conversations})
-        return moved, (*additions, *routes, *deletions)
+        return replace(moved, programs=programs), (*additions, *routes, *deletions)
 
     def _revised(self, old: Program, fragments: Mapping[Cause, tuple[Flow, ...]]) -> Program:
         guarded = {cause: pmtu.guarded(flows, self._limit) for cause, flows in fragments.items()}
@@ -235,7 +240,8 @@ class SegmentControl:
         joined_or_left = (switch in self._rules.reached(old)) != (switch in self._rules.reached(new))
         touched = {view.places[iface_id].switch for view in (old, new) if iface_id in view.places}
         fragments: dict[Cause, tuple[Flow, ...]] = {}
-        for each in new.interfaces if joined_or_left else (iface_id,):
+        peers = new.conversations.get(iface_id, frozenset()) if switch in touched else ()
+        for each in new.interfaces if joined_or_left else (iface_id, *peers):
             fragments["interface", each] = self._interface_fragment(new, switch, each)
         if switch in touched or regrouped:
             here = switch in new.switches
@@ -254,12 +260,14 @@ class SegmentControl:
         return list(dict.fromkeys([*ends, *rest]))
 
     def _interface_fragment(self, view: View, switch: str, iface_id: str) -> tuple[Flow, ...]:
-        place = view.places.get(iface_id)
-        if place is None or switch not in self._rules.reached(view):
+        interface, place = view.interfaces[iface_id], view.places.get(iface_id)
+        here = place is not None and place.switch == switch
+        known = here or not self._rules.conversational or view.talks(switch, iface_id)
+        if not known or switch not in self._rules.reached(view):
             return ()
-        if self._rules.conversational and place.switch != switch and (switch, iface_id) not in view.conversations:
-            return ()
-        return self._rules.interface_flows(view.segment, switch, view.interfaces[iface_id], place)
+        if place is None:
+            return self._rules.absent_flows(view.segment, interface)
+        return self._rules.interface_flows(view.segment, switch, interface, place)
 
     def _routes(self, old: View, new: View, iface_id: str) -> list[Effect]:
         prefixes = self._rules.advertised(new.segment, new.interfaces[iface_id])
@@ -282,7 +290,7 @@ class SegmentControl:
             places = (*_elsewhere(state, asker.iface_id, place.switch), place)
             state, announced = self._moved(state, asker.iface_id, places)
         view = self._view(state, asker.segment)
-        if self._rules.conversational and (found := _addressee(view, event)):
+        if self._rules.conversational and (found := _addressee(view, asker, event)):
             state, effects = self._conversed(state, view, asker, found, event)
             return state, (*announced, *effects)
         seen = frozenset(self._members[asker.segment].keys() & state.seen.keys())
@@ -295,9 +303,12 @@ class SegmentControl:
 
         Flows are added even where a switch should hold them: they may have expired there.
         """
-        there, back = (event.switch, found), (view.places[found].switch, asker.iface_id)
-        view = replace(view, conversations=view.conversations | {there, back})
-        learned = {conversation: self._interface_fragment(view, *conversation) for conversation in (back, there)}
+        old = state.conversations
+        pair = {a: old.get(a, frozenset()) | {b} for a, b in ((asker.iface_id, found), (found, asker.iface_id))}
+        view = replace(view, conversations={**old, **pair})
+        there, place = (event.switch, found), view.places.get(found)
+        ends = [(place.switch, asker.iface_id), there] if place else [there]
+        learned = {(switch, iface_id): self._interface_fragment(view, switch, iface_id) for switch, iface_id in ends}
         if not learned[there]:
             return state, ()
         programs, effects = dict(state.programs), list[Effect]()
@@ -306,9 +317,8 @@ class SegmentControl:
             programs[switch] = self._revised(programs[switch], {cause: flows})
             added = programs[switch].get(cause, ()) if switch in state.connected else ()
             effects += program.effects(switch, added, ())[0]
-        sent_on = (PacketOut(event.switch, event.data, flow.actions) for flow in learned[there])
-        conversations = {**state.conversations, asker.segment: view.conversations}
-        return replace(state, programs=programs, conversations=conversations), (*effects, *sent_on)
+        sent_on = (PacketOut(event.switch, event.data, flow.actions) for flow in learned[there] if flow.actions)
+        return replace(state, programs=programs, conversations=view.conversations), (*effects, *sent_on)
 
     def _too_large(self, view: View, sender: Interface, event: PacketIn) -> tuple[Effect, ...]:
         """Tell the sender, or take the packet apart; neither where it has reached its receiver here already."""
@@ -333,12 +343,16 @@ def _elsewhere(state: State, iface_id: str, switch: str) -> tuple[Place, ...]:
     return tuple(place for place in state.seen.get(iface_id, ()) if place.switch != switch)
 
 
-def _addressee(view: View, event: PacketIn) -> str:
-    """Whom a frame is for that the switch knew no way for, empty where nobody elsewhere has its MAC.
+def _addressee(view: View, asker: Interface, event: PacketIn) -> str:
+    """Whom a frame is for that the switch knew no way for; empty for a MAC of nobody, or of somebody at the switch.
 
     Frames that a switch classified come with their segment's VNI, what it sends up before that with none.
     """
     if event.tunnel_id != view.segment.vni:
         return ""
-    elsewhere = ((i, place) for i, place in view.places.items() if place.switch != event.switch)
-    return next((i for i, place in elsewhere if responder.mac_bytes(place.mac) == event.data[:6]), "")
+    for iface_id, interface in view.interfaces.items():
+        place = view.places.get(iface_id)
+        mac = place.mac if place else interface.mac
+        if responder.mac_bytes(mac) == event.data[:6] and interface != asker:
+            return "" if place and place.switch == event.switch else iface_id
+    return ""

@@ -5,7 +5,8 @@ on the tree that an FTag names. Edges learn by *conversation*: one holds the way
 of its own and that MAC exchange unicast frames, so tables stay as small as the traffic is local. Here the controller
 knows every place, and a conversation only brings a flow to the two switches: the first frame between two interfaces
 goes to the controller, which tells both switches and sends that very frame on. A flow that no frame hits for
-``IDLE_TIMEOUT_S`` goes, the next frame brings it back. What is for a MAC that nobody has is dropped, not flooded.
+``IDLE_TIMEOUT_S`` goes, the next frame brings it back. Who moves takes conversations along; while a VM is nowhere, the
+switches that know it drop what is for it. What is for a MAC that nobody has is dropped, not flooded.
 
 A controller that returns has forgotten all conversations and has switches forget them, too; the first frame of each
 goes through the controller again, and none is lost.
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 from chimera.model.control import Inventory
 from chimera.model.flow import CONTROLLER, Flow, Output
+from chimera.model.topology import Segment
 from chimera.model.underlay import FabricKind, Translator
 from chimera.overlay import tunnels
 from chimera.overlay.base import ControlPlane, Options, Overlay
+from chimera.overlay.control import Interface
 from chimera.overlay.pipeline import UNICAST
-from chimera.overlay.tunnels import FROM_HERE, TunnelRules
+from chimera.overlay.tunnels import FROM_HERE, KNOWN, TunnelRules
 
 TAG_BYTES = 2  # FTag and TTL; 0x8903 stands where the EtherType of the outer Ethernet header does
 IDLE_TIMEOUT_S = 300  # the usual aging of MAC addresses (IEEE 802.1D-2004 table 7-5)
@@ -36,6 +39,13 @@ class ConversationalRules(TunnelRules):
         """Unicast with no way known goes to the controller."""
         unmet = Flow(FROM_HERE, UNMET, (("eth_dst", UNICAST),), (Output(CONTROLLER),))
         return (*super().switch_flows(switch), unmet)
+
+    def absent_flows(self, segment: Segment, interface: Interface) -> tuple[Flow, ...]:
+        """What is for a VM in the middle of its move is dropped here, not by the controller: that has to hear of it."""
+        if self._local_only(interface):
+            return ()
+        match = (("tunnel_id", segment.vni), ("eth_dst", interface.mac))
+        return (Flow(FROM_HERE, KNOWN, match, (), IDLE_TIMEOUT_S),)
 
 
 def _core(inventory: Inventory) -> ControlPlane:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overlay_labs import BROADCAST, Lab, mac, running, up
+from overlay_labs import BROADCAST, Lab, inventory, mac, running, up
 from scapy.layers.l2 import ARP, Ether
 
 from chimera.model.control import AddFlow, DeleteFlow, PacketIn, PacketOut, PortDown, PortUp, SwitchDown, SwitchUp
@@ -24,6 +24,13 @@ def ways(made: Lab) -> set[tuple[str, str]]:
         for field, value in flow.match
         if field == "eth_dst" and isinstance(value, str)
     }
+
+
+def to_controller(made: Lab, switch: str, vm: str, other: str) -> bool:
+    """Whether a switch asks the controller about a frame of its VM to another one."""
+    frame = {"eth_src": mac(made, vm), "eth_dst": mac(made, other), "eth_type": 0x0800}
+    port = made.inventory.topology.vm(vm).port
+    return CONTROLLER in [out for out, _ in made.switches[switch].forward(port, frame)]
 
 
 def first_frame(made: Lab, vm: str, destination: str, tunnel_id: int = 5001) -> PacketIn:
@@ -139,13 +146,49 @@ def test_a_move_is_told_to_those_who_talk_to_it() -> None:
     assert ("hv3", mac(made, "r2")) in ways(made)
 
 
-def test_a_conversation_ends_with_the_last_interface_of_its_segment() -> None:
+def test_who_moves_takes_conversations_along() -> None:
     made = running("fabricpath")
     made.send("r1", mac(made, "r2"))
     made.happen(up(made, "r1", "hv1"), PortDown("hv2", "r1"))
-    assert ways(made) == {("hv3", mac(made, "r1"))}
-    made.happen(up(made, "r1", "hv2"))  # and it does not begin again by itself
-    assert ways(made) == {("hv3", mac(made, "r1"))}
+    assert ways(made) == {("hv1", mac(made, "r2")), ("hv3", mac(made, "r1"))}
+    assert to_controller(made, "hv1", "r1", "r2") is False
+
+
+def test_what_one_neighbour_talks_to_stays_known_when_another_leaves() -> None:
+    made = running("fabricpath")
+    made.happen(up(made, "r3", "hv2"))
+    made.send("r1", mac(made, "r2"))
+    made.send("r3", mac(made, "r2"))  # the switch knows the way: it tells nobody that r3 talks to r2, too
+    made.send("r2", mac(made, "r3"))  # but the answer begins a conversation of its own
+    made.happen(up(made, "r1", "hv1"))
+    assert ways(made) == {
+        (hv, mac(made, vm)) for hv, vm in (("hv1", "r2"), ("hv2", "r2"), ("hv3", "r1"), ("hv3", "r3"))
+    }
+
+
+def test_what_is_for_a_vm_that_is_nowhere_ends_at_the_switch() -> None:
+    """Senders do not stop while a VM moves; the controller has to hear where it went, not each of their frames."""
+    made = running("fabricpath")
+    made.happen(up(made, "r3", "hv3"))
+    made.send("r1", mac(made, "r2"))
+    made.happen(PortDown("hv3", "r2"))
+    assert to_controller(made, "hv2", "r1", "r2") is False
+    assert to_controller(made, "hv3", "r3", "r2") is True  # a neighbour of old: its switch never had to learn
+    assert made.send("r3", mac(made, "r2")) == []
+    assert to_controller(made, "hv3", "r3", "r2") is False
+    made.happen(up(made, "r2", "hv1"))
+    for vm in ("r1", "r3"):
+        assert made.send(vm, mac(made, "r2")) == [("hv1", 2)]
+        assert to_controller(made, "hv1", "r2", vm) is False
+
+
+def test_a_vm_that_never_came_up_is_nowhere_too() -> None:
+    made = Lab(inventory("fabricpath"))
+    made.happen(*(SwitchUp(name) for name in made.switches), up(made, "r1", "hv2"))
+    assert made.send("r1", mac(made, "r2")) == []
+    assert to_controller(made, "hv2", "r1", "r2") is False
+    made.happen(up(made, "r2", "hv3"))
+    assert made.send("r1", mac(made, "r2")) == [("hv3", 2)]
 
 
 def test_what_is_silent_expires_and_the_next_frame_brings_it_back() -> None:
@@ -200,3 +243,5 @@ def test_an_anycast_leg_converses_with_vms_elsewhere_and_nobody_with_a_leg_elsew
     assert ways(made) == {("hv3", mac(made, "r1"))}
     assert made.send("r1", LEG_MAC) == []  # hv2's own leg is not up
     assert ways(made) == {("hv3", mac(made, "r1"))}  # hv1 has not learned
+    made.happen(PortUp("hv2", "hv2/red/web", "", 50001))
+    assert made.send("r1", LEG_MAC) == [("hv2", 50001)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -57,7 +58,7 @@ class Events(RuleBasedStateMachine):
         super().__init__()
         self.lab = Lab(inventory(self.overlay, **self.options))
         self.places: dict[str, list[tuple[str, int]]] = {}  # by hand: what the core must believe
-        self.conversations: set[tuple[str, str]] = set()  # by hand, too: switches and whom they must know the way to
+        self.conversations: set[frozenset[str]] = set()  # by hand, too: pairs of interfaces
 
     @initialize(connected=st.booleans(), at=st.lists(hypervisors, min_size=len(VMS), max_size=len(VMS)))
     def a_lab_that_runs_already(self, connected: bool, at: list[str]) -> None:
@@ -70,12 +71,6 @@ class Events(RuleBasedStateMachine):
         self.lab.happen(PortUp(switch, iface, mac, port))
         others = [place for place in self.places.get(iface, []) if place[0] != switch]
         self.places[iface] = [*others, (switch, port)]
-        self._end_conversations()
-
-    def _end_conversations(self) -> None:
-        """A switch with nobody left in a segment talks to nobody in it."""
-        here = {(places[-1][0], tenant(i)) for i, places in self.places.items() if places}
-        self.conversations = {(switch, i) for switch, i in self.conversations if (switch, tenant(i)) in here}
 
     @rule(vm=vms, switch=hypervisors)
     def port_up(self, vm: str, switch: str) -> None:
@@ -93,18 +88,28 @@ class Events(RuleBasedStateMachine):
     def port_down(self, iface: str, switch: str) -> None:
         self.lab.happen(PortDown(switch, iface))
         self.places[iface] = [place for place in self.places.get(iface, []) if place[0] != switch]
-        self._end_conversations()
 
     @rule(speaker=vms, listener=vms)
     def talk(self, speaker: str, listener: str) -> None:
-        ends = [self.places[vm][-1][0] for vm in (speaker, listener) if self.places.get(vm)]
-        if self.options.get("mode") == "flood" or len(ends) < 2 or not self.lab.state.connected.issuperset(ends):
+        here, there = self._place(speaker), self._place(listener)
+        if (
+            "flood" in self.options.values()
+            or not here
+            or not self.lab.state.connected.issuperset(filter(None, (here, there)))
+        ):
             return
         heard = self.lab.send(speaker, self.lab.inventory.topology.vm(listener).mac)
         allowed = tenant(speaker) == tenant(listener) and speaker != listener
-        assert heard == ([self.lab.at(listener)] if allowed else [])
-        if allowed and ends[0] != ends[1] and (ends[0], listener) not in self.conversations:
-            self.conversations |= {(ends[0], listener), (ends[1], speaker)}
+        assert heard == ([self.lab.at(listener)] if allowed and there else [])
+        if allowed and here != there and not self._knows(here, listener):
+            self.conversations.add(frozenset((speaker, listener)))
+
+    def _place(self, iface: str) -> str:
+        return self.places[iface][-1][0] if self.places.get(iface) else ""
+
+    def _knows(self, switch: str, iface: str) -> bool:
+        """Whether anybody at the switch talks to the interface."""
+        return any(iface in pair and switch in map(self._place, pair - {iface}) for pair in self.conversations)
 
     @rule(vm=vms, switch=hypervisors)
     def announcement(self, vm: str, switch: str) -> None:
@@ -113,7 +118,6 @@ class Events(RuleBasedStateMachine):
         self.lab.happen(PacketIn(switch, endpoint.port, bytes(frame)))
         places = self.places.get(vm, [])
         self.places[vm] = sorted(places, key=lambda place: place[0] == switch)
-        self._end_conversations()
 
     @rule(switch=st.sampled_from((*HYPERVISORS, "gw")))
     def switch_up(self, switch: str) -> None:
@@ -144,24 +148,15 @@ class Events(RuleBasedStateMachine):
     def _from_scratch(self) -> dict[str, set[Flow]]:
         """The flows of a controller that heard of nothing but the latest places and of the conversations."""
         fresh = Lab(self.lab.inventory)
-        rules = fresh.core._rules
-        conversational, rules.conversational = rules.conversational, False
+        for a, b in map(sorted, self.conversations):
+            for one, other in ((a, b), (b, a)):
+                old = fresh.state.conversations
+                fresh.state = replace(fresh.state, conversations={**old, one: old.get(one, frozenset()) | {other}})
         for iface, places in self.places.items():
             if places:
                 switch, port = places[-1]
                 fresh.happen(PortUp(switch, iface, "", port))
-        return {
-            switch: {
-                flow
-                for (kind, name), fragment in wanted.items()
-                for flow in fragment
-                if kind != "interface" or not conversational or self._is_known(switch, name)
-            }
-            for switch, wanted in fresh.state.programs.items()
-        }
-
-    def _is_known(self, switch: str, iface: str) -> bool:
-        return self.places[iface][-1][0] == switch or (switch, iface) in self.conversations
+        return {switch: set(flows_of(wanted)) for switch, wanted in fresh.state.programs.items()}
 
     @invariant()
     def flows_follow_from_the_places(self) -> None:
@@ -170,6 +165,17 @@ class Events(RuleBasedStateMachine):
             assert len(set(matches(flows))) == len(flows)
             if name in self.lab.state.connected:
                 assert set(self.lab.switches[name].flows.values()) == flows
+
+    @invariant()
+    def ways_lead_to_those_who_are_talked_to(self) -> None:
+        if self.overlay != "fabricpath":
+            return
+        for switch, wanted in self.lab.state.programs.items():
+            held = {name for kind, name in wanted if kind == "interface" and self._place(name) != switch}
+            members = {tenant(iface) for iface in (*VMS, *LEGS) if self._place(iface) == switch}
+            assert held == {
+                vm for vm in VMS if tenant(vm) in members and self._place(vm) != switch and self._knows(switch, vm)
+            }
 
     @invariant()
     def locations_are_the_latest(self) -> None:
