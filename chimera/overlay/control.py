@@ -290,7 +290,7 @@ class SegmentControl:
             places = (*_elsewhere(state, asker.iface_id, place.switch), place)
             state, announced = self._moved(state, asker.iface_id, places)
         view = self._view(state, asker.segment)
-        if self._rules.conversational and (found := _addressee(view, asker, event)):
+        if self._rules.conversational and (found := _addressee(view, event)):
             state, effects = self._conversed(state, view, asker, found, event)
             return state, (*announced, *effects)
         seen = frozenset(self._members[asker.segment].keys() & state.seen.keys())
@@ -343,7 +343,7 @@ def _elsewhere(state: State, iface_id: str, switch: str) -> tuple[Place, ...]:
     return tuple(place for place in state.seen.get(iface_id, ()) if place.switch != switch)
 
 
-def _addressee(view: View, asker: Interface, event: PacketIn) -> str:
+def _addressee(view: View, event: PacketIn) -> str:
     """Whom a frame is for that the switch knew no way for; empty for a MAC of nobody, or of somebody at the switch.
 
     Frames that a switch classified come with their segment's VNI, what it sends up before that with none.
@@ -353,6 +353,6 @@ def _addressee(view: View, asker: Interface, event: PacketIn) -> str:
     for iface_id, interface in view.interfaces.items():
         place = view.places.get(iface_id)
         mac = place.mac if place else interface.mac
-        if responder.mac_bytes(mac) == event.data[:6] and interface != asker:
+        if responder.mac_bytes(mac) == event.data[:6]:
             return "" if place and place.switch == event.switch else iface_id
     return ""

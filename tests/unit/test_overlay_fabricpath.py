@@ -76,6 +76,7 @@ def test_neighbours_at_one_switch_need_no_conversation() -> None:
     made = running("fabricpath")
     made.happen(up(made, "r2", "hv2"))
     assert made.send("r1", mac(made, "r2")) == [("hv2", 2)]
+    assert made.happen(first_frame(made, "r1", mac(made, "r2"))) == ()  # it was on its way when r2 came
     assert ways(made) == set()
 
 
@@ -185,7 +186,9 @@ def test_what_is_for_a_vm_that_is_nowhere_ends_at_the_switch() -> None:
 def test_a_vm_that_never_came_up_is_nowhere_too() -> None:
     made = Lab(inventory("fabricpath"))
     made.happen(*(SwitchUp(name) for name in made.switches), up(made, "r1", "hv2"))
-    assert made.send("r1", mac(made, "r2")) == []
+    (added,) = made.happen(first_frame(made, "r1", mac(made, "r2")))
+    assert isinstance(added, AddFlow)
+    assert (added.flow.actions, added.flow.idle_timeout_s) == ((), IDLE_TIMEOUT_S)
     assert to_controller(made, "hv2", "r1", "r2") is False
     made.happen(up(made, "r2", "hv3"))
     assert made.send("r1", mac(made, "r2")) == [("hv3", 2)]
@@ -237,6 +240,7 @@ def test_a_central_gateway_converses_like_a_vm() -> None:
 
 def test_an_anycast_leg_converses_with_vms_elsewhere_and_nobody_with_a_leg_elsewhere() -> None:
     made = running("fabricpath", gateway="anycast")
+    assert made.happen(first_frame(made, "r1", LEG_MAC)) == ()  # one leg's absence says nothing of another's
     made.happen(PortUp("hv3", "hv3/red/web", "", 50001), PortUp("hv1", "hv1/red/web", "", 50001))
     frame = {"eth_src": LEG_MAC, "eth_dst": mac(made, "r1"), "eth_type": 0x0800}
     assert made.receivers("hv3", 50001, frame) == [("hv2", 1)]
