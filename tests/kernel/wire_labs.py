@@ -21,7 +21,6 @@ from chimera.model.topology import Segment, Topology
 from chimera.net import probes
 from chimera.overlay import registry
 from chimera.overlay.base import check_options
-from chimera.overlay.mtu import room
 
 NO_TRANSLATORS = "; ".join(found.detail for found in (probes.ebpf(), probes.translators()) if not found.present)
 needs_translators = pytest.mark.skipif(bool(NO_TRANSLATORS), reason=f"no eBPF translators: {NO_TRANSLATORS}")
@@ -48,7 +47,7 @@ class Wire:
     def words(self) -> tuple[str, ...]:
         """As 'lab up' wants it, with the smallest underlay that has room for VMs' packets."""
         overlay = registry.get(self.overlay)
-        mtu = VM_MTU + room(overlay, check_options(overlay, self.options))
+        mtu = VM_MTU + overlay.added_bytes(check_options(overlay, self.options))
         settings = {"underlay_mtu": str(mtu), **self.options}
         return ("--overlay", self.overlay, *(w for k, v in settings.items() for w in ("--set", f"{k}={v}")))
 

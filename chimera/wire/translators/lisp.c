@@ -13,6 +13,7 @@
 #define LISP_PORT 4341
 #define INSTANCE_VALID 0x08 /* the I bit */
 #define NEXT_PROTOCOL_VALID 0x04 /* the P bit */
+#define KEY 0x03 /* the KK bits */
 #define GPE_IPV4 1
 #define GPE_IPV6 2
 
@@ -55,8 +56,14 @@ int respell(struct xdp_md *xdp)
 		return XDP_PASS;
 	if (!(frame->flags & INSTANCE_VALID))
 		return XDP_DROP; /* whose packet it is cannot be told: instances share addresses */
-	if (!(frame->flags & NEXT_PROTOCOL_VALID))
-		frame->next_protocol = frame->inner >> 4 == 6 ? GPE_IPV6 : GPE_IPV4;
+	if (frame->flags & KEY)
+		return XDP_DROP; /* encrypted (RFC 8061), and there are no keys: no packet for a VM */
+	if (!(frame->flags & NEXT_PROTOCOL_VALID)) {
+		__u8 version = frame->inner >> 4;
+		if (version != 4 && version != 6)
+			return XDP_DROP;
+		frame->next_protocol = version == 6 ? GPE_IPV6 : GPE_IPV4;
+	}
 	frame->flags = INSTANCE_VALID | NEXT_PROTOCOL_VALID;
 	frame->nonce[0] = frame->nonce[1] = 0;
 	frame->status = 0;

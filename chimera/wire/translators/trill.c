@@ -119,6 +119,10 @@ int respell(struct xdp_md *xdp)
 		count(MALFORMED);
 		return XDP_DROP;
 	}
+	if (!(trill->outer.bits & bpf_htons(HOPS))) { /* section 3.6, for egress RBridges as well */
+		count(HOPS_USED_UP);
+		return XDP_DROP;
+	}
 	if (!is_to_me(&trill->outer, me, xdp->ingress_ifindex)) {
 		count(WRONG_PATH);
 		return XDP_DROP;
@@ -157,7 +161,7 @@ int transit(struct __sk_buff *skb)
 		count(MALFORMED);
 		return TC_ACT_SHOT;
 	}
-	if ((bits & HOPS) <= 1) { /* section 3.6: a frame whose count would become zero goes no further */
+	if (!(bits & HOPS)) { /* section 3.6: a count of zero is the end, and one that becomes zero still goes on */
 		count(HOPS_USED_UP);
 		return TC_ACT_SHOT;
 	}
