@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -83,3 +84,11 @@ def spying(lab: RunningLab, nodes: Iterable[str]) -> Iterator[Spy]:
         assert process.stdin
         process.stdin.close()
         process.wait(10)
+
+
+def interrupted(said: str) -> str:
+    """What ping(8) said; where it was ended before its last word, the same by its lines."""
+    if "packets transmitted" in said:
+        return said
+    numbers = [int(n) for n in re.findall(r"icmp_seq=(\d+)", said)]
+    return f"{max(numbers, default=0)} packets transmitted, {len(numbers)} received"

@@ -6,7 +6,6 @@ the lab's own traffic goes on meanwhile. None of the project's tables of formats
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from lab_spy import Seen, Spy, spying
+from lab_spy import Seen, Spy, interrupted, spying
 from lab_support import needs_lab
 from running_lab import Ping, RunningLab, up
 from scapy.contrib.mpls import MPLS
@@ -119,14 +118,6 @@ def ground(folder: Path, *words: str) -> Iterator[Ground]:
             said, _ = bystander.communicate(timeout=10)
         counted = Ping.read(interrupted(said))
         assert counted.received > 5 and counted.lost <= 1, said  # one may be under way when it is ended
-
-
-def interrupted(said: str) -> str:
-    """What ping(8) said; where it was ended before its last word, the same by its lines."""
-    if "packets transmitted" in said:
-        return said
-    numbers = [int(n) for n in re.findall(r"icmp_seq=(\d+)", said)]
-    return f"{max(numbers, default=0)} packets transmitted, {len(numbers)} received"
 
 
 @pytest.fixture
