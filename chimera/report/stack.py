@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 
 from chimera.model.result import Header, Wire
@@ -10,17 +10,18 @@ from chimera.report.figures import byte_count, count
 from chimera.report.markup import Child, Markup, tag
 
 
-def added_headers(headers: Sequence[Header], overhead_bytes: int | None) -> range:
-    """The headers that make the overhead: the outermost unbroken run of them that is ``overhead_bytes`` long.
+def added_headers(headers: Sequence[Header], overhead_bytes: int | None) -> tuple[int, ...]:
+    """Which headers make the overhead: the outermost run of them that is ``overhead_bytes`` long.
 
-    Empty where none is (an overlay that rewrites headers rather than adding them).
+    A run that begins on the outside may leave out the VM's own Ethernet header, behind which TRILL puts its tag. Empty
+    where no run is that long (an overlay that rewrites headers rather than adding them).
     """
-    ends = [0, *accumulate(h.length_bytes for h in headers)]
-    for first in range(len(headers)):
-        for last in range(first + 1, len(headers) + 1):
-            if ends[last] - ends[first] == overhead_bytes:
-                return range(first, last)
-    return range(0)
+    runs = [range(first, last) for first in range(len(headers)) for last in range(first + 1, len(headers) + 1)]
+    around = [tuple(i for i in run if not (i and headers[i].name == "eth")) for run in runs if run.start == 0]
+    for chosen in (*around, *map(tuple, runs)):
+        if sum(headers[i].length_bytes for i in chosen) == overhead_bytes:
+            return chosen
+    return ()
 
 
 def stack_figure(wire: Wire) -> Markup:
@@ -46,7 +47,7 @@ def _whole_frame(wire: Wire) -> Markup | None:
     return _bar(label, parts, [0, wire.overhead_bytes, wire.wire_frame_bytes])
 
 
-def _headers(wire: Wire, added: range) -> Markup:
+def _headers(wire: Wire, added: Collection[int]) -> Markup:
     parts = [_header(header, index in added) for index, header in enumerate(wire.headers)]
     offsets = [0, *accumulate(h.length_bytes for h in wire.headers)]
     return _bar(f"its headers, enlarged: {count(offsets[-1], 'byte')}", parts, offsets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from chimera.model.result import Bum, Control, Expectation, LinkReport, Migration, NodeState, PathReport, Result, Wire
 from chimera.report.figures import NOT_MEASURED, byte_count, count, decimal, flows, ms, relation, unit, yes_no
@@ -117,7 +117,7 @@ def _amount(value: float | None, key: str) -> str:
     return unit(value, LINK_UNITS.get(key, ""))
 
 
-def headers(wire: Wire, added: range) -> Markup:
+def headers(wire: Wire, added: Collection[int]) -> Markup:
     """Each header of the captured frame with its fields."""
     rows, offset = [], 0
     for index, header in enumerate(wire.headers):

@@ -107,15 +107,19 @@ def test_a_run_of_nothing_is_drawn() -> None:
 @pytest.mark.parametrize(
     ("names", "lengths", "overhead", "added"),
     [
-        ("eth ip udp vxlan eth", [14, 20, 8, 8, 14], 50, range(0, 4)),
-        ("eth dot1q ip", [14, 4, 20], 4, range(1, 2)),
-        ("eth ip udp lisp ip", [14, 20, 8, 8, 20], 36, range(1, 4)),
-        ("eth ip", [14, 20], 7, range(0)),
-        ("eth ip", [14, 20], None, range(0)),
-        ("eth ip", [14, 20], 0, range(0)),
+        ("eth ip udp vxlan eth", [14, 20, 8, 8, 14], 50, (0, 1, 2, 3)),
+        ("eth trill eth vlan ip", [14, 6, 14, 4, 20], 24, (0, 1, 3)),
+        ("fabricpath eth ip", [16, 14, 20], 16, (0,)),
+        ("eth dot1q ip", [14, 4, 20], 4, (1,)),
+        ("eth ip udp lisp ip", [14, 20, 8, 8, 20], 36, (1, 2, 3)),
+        ("eth ip", [14, 20], 7, ()),
+        ("eth ip", [14, 20], None, ()),
+        ("eth ip", [14, 20], 0, ()),
     ],
 )
-def test_the_headers_that_make_the_overhead(names: str, lengths: list[int], overhead: int | None, added: range) -> None:
+def test_the_headers_that_make_the_overhead(
+    names: str, lengths: list[int], overhead: int | None, added: tuple[int, ...]
+) -> None:
     headers = [Header(n, size) for n, size in zip(names.split(), lengths, strict=True)]
     assert added_headers(headers, overhead) == added
 
