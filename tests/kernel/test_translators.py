@@ -12,16 +12,14 @@ def test_what_arrives_is_what_was_sent(volley: Volley) -> None:
     """Random frames of all sizes, tagged ones, fragments, other tunnels' packets; over LISP the packets in them."""
     start = 14 if volley.wire.overlay == "lisp" else 0
     sent = sorted(frame[start:] for frame in volley.random)
-    arrived = [seen for seen in volley.seen["random"] if seen.at == ("web4", "eth0", "in")]
-    assert sorted(seen.frame[start:] for seen in arrived) == sent
+    assert sorted(frame[start:] for frame in volley.at("random", ("web4", "eth0", "in"))) == sent
     assert max(map(len, volley.random)) == VM_MTU + 14
 
 
 def test_every_frame_grows_by_the_same_bytes(volley: Volley) -> None:
     sizes = sorted(len(frame) + volley.wire.overhead for frame in volley.random)
     for cable in volley.cables():
-        own = {"trill": b"\x22\xf3", "fabricpath": b"\x89\x03"}.get(volley.wire.overlay, b"\x08\x00")
-        assert sorted(len(frame) for frame in cable.frames("random") if frame[12:14] == own) == sizes, cable.place
+        assert sorted(map(len, cable.frames("random"))) == sizes, cable.place
 
 
 def test_the_largest_packets_go_through_the_smallest_underlay(volley: Volley) -> None:

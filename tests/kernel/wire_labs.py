@@ -126,8 +126,12 @@ class Volley:
         return [Cable(self, near, far) for near, far in pairwise(PATH)]
 
     def at(self, what: str, place: tuple[str, str, str]) -> list[bytes]:
-        """Frames of a part of the volley at one place."""
-        return [seen.frame for seen in self.seen[what] if seen.at == place]
+        """Frames of a part of the volley at one place, without what VMs say of themselves meanwhile."""
+        return [seen.frame for seen in self.seen[what] if seen.at == place and self._carries(what, seen.frame)]
+
+    def _carries(self, what: str, frame: bytes) -> bool:
+        sent = {"probe": [self.probe], "group": [self.group], "other tenant": [self.other_tenant]}
+        return any(one[14:] in frame for one in sent.get(what, self.random))
 
 
 @dataclass(frozen=True)
