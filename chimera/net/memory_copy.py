@@ -7,10 +7,13 @@ VM's name and memory), ``P`` pages, ``F`` final pages, ``C`` commit (the VM runs
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 import struct
+import sys
+import termios
 import threading
 from collections.abc import Callable
 
@@ -111,10 +114,23 @@ class Sender:
         return self._answer()
 
     def _answer(self) -> bool:
-        answer = self._channel.recv(1)
+        """The other side's answer, which comes when it has everything; as long as something moves, it is waited for."""
+        answer, waiting = None, _unacknowledged(self._channel)
+        while answer is None:
+            try:
+                answer = self._channel.recv(1)
+            except TimeoutError:
+                before, waiting = waiting, _unacknowledged(self._channel)
+                if waiting == before:
+                    raise
         if not answer:
             raise ConnectionResetError("the destination closed the connection")
         return answer == b"A"
+
+
+def _unacknowledged(channel: socket.socket) -> int:
+    """Bytes that were sent and that the other side has not acknowledged yet (tcp(7), SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _tune(channel: socket.socket) -> None:

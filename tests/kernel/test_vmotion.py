@@ -28,6 +28,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     words = ("--topology", quick_dual_dc(folder), "--quiet", "--out", str(out), *OVERLAYS[request.param])
     done = lab("run", "vmotion", *words, check=False, timeout_s=300)
     assert done.returncode in (0, 1), done.stderr  # 1: slower than expected, which a busy machine may be
+    assert (out / "report.html").exists(), done.stderr
     assert (out / "report.html").stat().st_size < 2_000_000
     return request.param, result(out)
 
