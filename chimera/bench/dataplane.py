@@ -1,7 +1,8 @@
 """``lab bench dataplane``: throughput, packet rate and latency of each overlay, beside a plain bridge and VXLAN.
 
-Everything is measured once per round, and a ratio is taken within a round: what else the machine does meanwhile hits
-both of its sides alike. What is reported is the median over the rounds.
+All paths stand at once, each in a sandbox of its own, and take turns: one short stream each per round. A ratio is
+taken within a round, so that what else the machine does meanwhile hits both of its sides alike; what is reported is the
+median over the rounds.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from chimera.bench.isolated import isolated
+from chimera.bench.isolated import standing
 from chimera.measure.probes import read_stream
 from chimera.measure.recorder import Recorder
 from chimera.net import netns, stock
@@ -22,8 +24,8 @@ from chimera.session import Experiment, bring_up, need_machine, prepare
 
 _PORT = 7007
 _LATENCY_S = 1.0
-_SECONDS = 2
-_ROUNDS = 3
+_SECONDS = 1
+_ROUNDS = 8
 ENOUGH = 0.85  # of vxlan's throughput: what a translated format must reach
 _SMALL_BYTES = 18  # the smallest Ethernet frame: 14 + 20 + 8 + 18 = 60 bytes
 
@@ -31,7 +33,10 @@ _SMALL_BYTES = 18  # the smallest Ethernet frame: 14 + 20 + 8 + 18 = 60 bytes
 BRIDGE = "plain bridge"
 TOPOLOGY = "rack"
 
+LATENCY, THROUGHPUT, PACKETS = "latency", "throughput", "packets"
+
 Figures = dict[str, float]
+Ends = tuple[str, str, str]  # namespaces of sender and receiver, and the receiver's address
 
 
 @dataclass(frozen=True)
@@ -65,31 +70,49 @@ class Subject:
     label: str
     experiment: Experiment | None = None
 
+    def builder(self, seconds: int) -> Callable[[], Callable[[str], Figures]]:
+        """What sets it up in a sandbox, and then answers there."""
+        if self.experiment:
+            need_machine(self.experiment)
+
+        def build() -> Callable[[str], Figures]:
+            ends = _overlay(self.experiment) if self.experiment else stock.plain_bridge(1500)
+            return lambda what: _answer(what, ends, seconds)
+
+        return build
+
 
 def dataplane(progress: Callable[[str], None], seconds: int = _SECONDS, rounds: int = _ROUNDS) -> list[Row]:
-    """A plain bridge and every overlay in every mode, one after the other, round after round."""
+    """A plain bridge and every overlay in every mode and wire, in turn, round after round."""
     paths = [Subject(BRIDGE), *_variants()]
     found: list[dict[str, Figures]] = []
-    for number in range(1, rounds + 1):
-        found.append({})
+    with ExitStack() as stack:
+        ask = {}
         for path in paths:
-            progress(f"round {number} of {rounds}: {path.label}")
-            found[-1][path.label] = _figures(path, seconds)
-    return [_row(path, found) for path in paths]
+            progress(f"setting up {path.label}")
+            ask[path.label] = stack.enter_context(standing(path.builder(seconds)))
+        idle = {label: asked(LATENCY) for label, asked in ask.items()}
+        for number in range(1, rounds + 1):
+            progress(f"round {number} of {rounds}")
+            found.append({label: {**asked(THROUGHPUT), **asked(PACKETS)} for label, asked in ask.items()})
+    return [_row(path, idle[path.label], found) for path in paths]
 
 
-def _row(path: Subject, found: Sequence[Mapping[str, Figures]]) -> Row:
+def _row(path: Subject, idle: Figures, found: Sequence[Mapping[str, Figures]]) -> Row:
     """A path's medians over the rounds; ratios are taken within each."""
 
     def median(figure: str) -> float:
-        return statistics.median(figures[path.label][figure] for figures in found)
+        return round(statistics.median(figures[path.label][figure] for figures in found), 1)
 
     def ratio(figure: str, beside: str) -> float:
         return round(statistics.median(f[path.label][figure] / f[beside][figure] for f in found), 3)
 
     return Row(
         path.label,
-        **{figure: median(figure) for figure in ("throughput_mbps", "packets_per_s", "rtt_median_ms", "rtt_p99_ms")},
+        throughput_mbps=median("throughput_mbps"),
+        packets_per_s=median("packets_per_s"),
+        rtt_median_ms=idle["rtt_median_ms"],
+        rtt_p99_ms=idle["rtt_p99_ms"],
         of_bridge=ratio("throughput_mbps", BRIDGE),
         of_vxlan=ratio("throughput_mbps", "vxlan"),
         packets_of_vxlan=ratio("packets_per_s", "vxlan"),
@@ -109,38 +132,24 @@ def _variants() -> Iterator[Subject]:
                     yield Subject(label, prepare(TOPOLOGY, overlay.name, settings=settings))
 
 
-def _figures(path: Subject, seconds: int) -> Figures:
-    if path.experiment:
-        return _overlay(path.experiment, seconds)
-
-    def bridge(tell: Callable[[Figures], None]) -> None:
-        tell(_measure(*stock.plain_bridge(1500), seconds))
-
-    return isolated("bridge", bridge)[0]
-
-
-def _overlay(experiment: Experiment, seconds: int) -> Figures:
-    need_machine(experiment)
+def _overlay(experiment: Experiment) -> Ends:
+    """A lab that is up, and two of its VMs that are not at one hypervisor."""
     vms = experiment.topology.vms
     far = next(vm for vm in vms if vm.hypervisor != vms[0].hypervisor)
-
-    def measure(tell: Callable[[Figures], None]) -> None:
-        bring_up(experiment, lambda text: None)
-        tell(_measure(vms[0].name, far.name, far.ip.partition("/")[0], seconds))
-
-    return isolated(experiment.overlay.name, measure)[0]
+    bring_up(experiment, lambda text: None)
+    return vms[0].name, far.name, far.ip.partition("/")[0]
 
 
-def _measure(a: str, b: str, address: str, seconds: int) -> Figures:
-    """Figures of the path from namespace ``a`` to ``b``, in the sandbox this process is the first of."""
-    netns.run(a, ["ping", "-c", "3", "-i", "0.3", "-w", "10", address])  # switches have learned
-    trips = _latency(a, b, address)
-    return {
-        "rtt_median_ms": round(statistics.median(trips), 4),
-        "rtt_p99_ms": round(statistics.quantiles(trips, n=100)[98], 4),
-        "throughput_mbps": round(_iperf(a, b, address, seconds)["end"]["sum_received"]["bits_per_second"] / 1e6, 1),
-        "packets_per_s": round(_packets(_iperf(a, b, address, seconds, "-u", "-b", "0", "-l", str(_SMALL_BYTES)))),
-    }
+def _answer(what: str, ends: Ends, seconds: int) -> Figures:
+    """One measurement of the path between two namespaces, in the sandbox this process is the first of."""
+    if what == LATENCY:
+        netns.run(ends[0], ["ping", "-c", "3", "-i", "0.3", "-w", "10", ends[2]])  # switches have learned
+        trips = _latency(*ends)
+        p99 = statistics.quantiles(trips, n=100)[98]
+        return {"rtt_median_ms": round(statistics.median(trips), 4), "rtt_p99_ms": round(p99, 4)}
+    if what == THROUGHPUT:
+        return {"throughput_mbps": _iperf(*ends, seconds)["end"]["sum_received"]["bits_per_second"] / 1e6}
+    return {"packets_per_s": _packets(_iperf(*ends, seconds, "-u", "-b", "0", "-l", str(_SMALL_BYTES)))}
 
 
 def _latency(a: str, b: str, address: str) -> list[float]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from chimera.model.errors import SessionError
 from chimera.net import rundir, sandbox
+
+Answer = Callable[[str], Mapping[str, Any]]
+_numbers = itertools.count(1)
 
 
 def isolated(name: str, measure: Callable[[Callable[[Mapping[str, Any]], None]], None]) -> tuple[dict[str, Any], float]:
@@ -48,3 +53,46 @@ def isolated(name: str, measure: Callable[[Callable[[Mapping[str, Any]], None]],
     if not line:
         raise SessionError(f"the measurement {name} failed")
     return json.loads(line), stop_s
+
+
+@contextmanager
+def standing(build: Callable[[], Answer]) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """A sandbox that stands as long as the block runs, and what to ask it.
+
+    ``build`` runs in it first and returns what answers, a line of text each time. Asking raises SessionError where the
+    sandbox has ended; it has printed why.
+    """
+    number = next(_numbers)
+    run_dir = rundir.claim(f"bench-{os.getpid()}-{number}")
+    (asked, asking), (told, telling) = os.pipe(), os.pipe()
+
+    def session() -> int:
+        answer = build()
+        os.write(telling, b"{}\n")
+        with os.fdopen(asked) as questions:
+            for line in questions:
+                os.write(telling, json.dumps(answer(line.strip())).encode() + b"\n")
+        return 0
+
+    child = sandbox.launch(run_dir, session)
+    os.close(asked)
+    os.close(telling)
+    try:
+        with os.fdopen(told) as answers, os.fdopen(asking, "w") as questions:
+
+            def heard(what: str) -> dict[str, Any]:
+                line = answers.readline()
+                if not line:
+                    raise SessionError(f"a measurement ended {what}")
+                return dict(json.loads(line))
+
+            def ask(what: str) -> dict[str, Any]:
+                print(what, file=questions, flush=True)
+                return heard(f"at '{what}'")
+
+            heard("before it began")
+            yield ask
+    finally:
+        child.kill()
+        child.wait()
+        run_dir.remove()

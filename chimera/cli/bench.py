@@ -62,8 +62,8 @@ def startup(sizes: str, as_json: bool) -> None:
 
 
 @bench.command()
-@click.option("--seconds", type=click.IntRange(1, 60), default=2, show_default=True, help="How long each stream runs.")
-@click.option("--rounds", type=click.IntRange(1, 50), default=3, show_default=True, help="How often all is measured.")
+@click.option("--seconds", type=click.IntRange(1, 60), default=1, show_default=True, help="How long each stream runs.")
+@click.option("--rounds", type=click.IntRange(1, 50), default=8, show_default=True, help="How often all is measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def dataplane(seconds: int, rounds: int, as_json: bool) -> None:
     """Throughput, packet rate and latency of every overlay, beside a plain bridge and VXLAN on the same path.
@@ -72,7 +72,7 @@ def dataplane(seconds: int, rounds: int, as_json: bool) -> None:
     (marked *) reaches less than 0.85 of VXLAN's throughput.
 
     \b
-    Example:  sudo lab bench dataplane --rounds 5
+    Example:  sudo lab bench dataplane --rounds 20
     """
     from chimera.bench.dataplane import ENOUGH
     from chimera.bench.dataplane import dataplane as measure
@@ -83,7 +83,7 @@ def dataplane(seconds: int, rounds: int, as_json: bool) -> None:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         path = Column("path", no_wrap=True)
-        table = Table(path, "Mbit/s", "× bridge", "× vxlan", "packets/s", "× vxlan", "RTT ms", "p99 ms", box=None)
+        table = Table(path, "Mbit/s", "× bridge", "× vxlan", "pkt/s", "× vxlan", "RTT ms", "p99 ms", box=None)
         for row in rows:
             table.add_row(
                 row.path + (" *" if row.translated else ""), f"{row.throughput_mbps:.0f}", f"{row.of_bridge:.2f}",
