@@ -122,9 +122,8 @@ def vmotion(runs: int, topology: str | None, overlay: str | None, settings: tupl
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        table = Table(
-            "overlay", "migration", "seen from", "network ms", "worst", "allowed", "stun ms", "doubled", "stray", "TCP"
-        )
+        names = (Column(name, no_wrap=True) for name in ("overlay", "migration", "seen from"))
+        table = Table(*names, "ms", "worst", "limit", "stun", "twice", "stray", "TCP", box=None, padding=(0, 1, 0, 0))
         for row in rows:
             table.add_row(
                 row.overlay, row.migration, f"{row.vantage} ({row.relation})",
