@@ -103,7 +103,7 @@ class Verbs:
             "vtep": experiment.underlay.vtep,
             "location": network.location,
             "state": state.states(network, node),
-            "fabric": {name: self._fabric(name) for name in experiment.topology.by_name if self._fabric(name)},
+            "fabric": self._fabric(node),
             "nodes": experiment.topology.nodes,
             "endpoints": experiment.topology.endpoints,
             "segments": experiment.topology.segments,
@@ -111,12 +111,14 @@ class Verbs:
         }
         return self._one_node(found, node) if node else found
 
-    def _fabric(self, name: str) -> dict[str, Any]:
-        """A node's nickname or switch ID, what it forwards by, and what it has done to frames."""
+    def _fabric(self, of: str) -> dict[str, Any]:
+        """Nickname or switch ID of each node of a fabric, or of one, what it forwards by, and what it did to frames."""
         fabric = self._session.experiment.underlay.fabric
-        if fabric is None or name not in fabric.nodes:
-            return {}
-        return {"planned": fabric.nodes[name], "counters": self._network.fabric_counters(name)}
+        return {
+            name: {"planned": node, "counters": self._network.fabric_counters(name)}
+            for name, node in (fabric.nodes.items() if fabric else ())
+            if of in ("", name)
+        }
 
     def _one_node(self, found: dict[str, Any], node: str) -> dict[str, Any]:
         topology = self._session.experiment.topology

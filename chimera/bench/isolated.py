@@ -62,8 +62,7 @@ def standing(build: Callable[[], Answer]) -> Iterator[Callable[[str], dict[str, 
     ``build`` runs in it first and returns what answers, a line of text each time. Asking raises SessionError where the
     sandbox has ended; it has printed why.
     """
-    number = next(_numbers)
-    run_dir = rundir.claim(f"bench-{os.getpid()}-{number}")
+    run_dir = rundir.claim(f"bench-{os.getpid()}-{next(_numbers)}")
     (asked, asking), (told, telling) = os.pipe(), os.pipe()
 
     def session() -> int:
@@ -74,25 +73,27 @@ def standing(build: Callable[[], Answer]) -> Iterator[Callable[[str], dict[str, 
                 os.write(telling, json.dumps(answer(line.strip())).encode() + b"\n")
         return 0
 
-    child = sandbox.launch(run_dir, session)
-    os.close(asked)
-    os.close(telling)
     try:
-        with os.fdopen(told) as answers, os.fdopen(asking, "w") as questions:
+        child = sandbox.launch(run_dir, session)
+        os.close(asked)
+        os.close(telling)
+        try:
+            with os.fdopen(told) as answers, os.fdopen(asking, "w") as questions:
 
-            def heard(what: str) -> dict[str, Any]:
-                line = answers.readline()
-                if not line:
-                    raise SessionError(f"a measurement ended {what}")
-                return dict(json.loads(line))
+                def heard(what: str) -> dict[str, Any]:
+                    line = answers.readline()
+                    if not line:
+                        raise SessionError(f"a measurement ended {what}")
+                    return dict(json.loads(line))
 
-            def ask(what: str) -> dict[str, Any]:
-                print(what, file=questions, flush=True)
-                return heard(f"at '{what}'")
+                def ask(what: str) -> dict[str, Any]:
+                    print(what, file=questions, flush=True)
+                    return heard(f"at '{what}'")
 
-            heard("before it began")
-            yield ask
+                heard("before it began")
+                yield ask
+        finally:
+            child.kill()
+            child.wait()
     finally:
-        child.kill()
-        child.wait()
         run_dir.remove()

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from chimera.model.errors import MachineError, SessionError
 from chimera.net import netns
@@ -47,7 +48,10 @@ class Map:
         path = ctypes.create_string_buffer(os.fsencode(pin))
         self._fd = _call(_OPEN, _words(ctypes.addressof(path)))
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Let go of the map; it stays in the kernel."""
         os.close(self._fd)
 

@@ -29,6 +29,8 @@ _PARALLEL = 4
 _FIRST = _WORD.pack(0)
 
 _TABLES = {  # name -> bytes of key and value
+    "variant": (_WORD.size, _WORD.size),
+    "counters": (_WORD.size, _COUNT.size),
     "self": (_WORD.size, _NODE.size),
     "port_macs": (_WORD.size, _MAC.size),
     "unicast": (_WORD.size, _WORD.size + _MOST_HOPS * _HOP.size),
@@ -59,7 +61,6 @@ class Translation:
         Raises:
             MachineError: eBPF is not to be had here.
         """
-        self._make_room()
         program = tools.translator(self.translator.program)
         tools.native_tool(tools.TRANSLATOR_LOADER)  # compiled once, before many threads want it
         hooks = self._hooks()
@@ -72,12 +73,6 @@ class Translation:
         for name in hooks:
             self._write(name, "self", {_FIRST: self._node(name, self.underlay.fabric)})
         self.follow(self.underlay.fabric)
-
-    def _make_room(self) -> None:
-        """Let VXLAN out of Open vSwitch where the link has no room for it: it is shorter when it gets there."""
-        room = self.underlay.mtu + MOULD_BYTES
-        for port in uplinks(self.topology):
-            netns.ip_batch(port.node, [f"link set dev {port.interface} mtu {room}"])
 
     def _hooks(self) -> dict[str, list[str]]:
         """What is attached where: edges respell at their uplinks, the others of a fabric forward."""
@@ -125,15 +120,12 @@ class Translation:
         held = self._held.get((name, table), {})
         if held == wanted:
             return
-        opened = bpf.Map(bpf.FOLDER / name / table, *_TABLES.get(table, (_WORD.size, _WORD.size)))
-        try:
+        with _opened(name, table) as there:
             for key, value in wanted.items():
                 if held.get(key) != value:
-                    opened.update(key, value)
+                    there.update(key, value)
             for key in held.keys() - wanted.keys():
-                opened.delete(key)
-        finally:
-            opened.close()
+                there.delete(key)
         self._held[name, table] = wanted
 
     # -- what the kernel says --------------------------------------------------------------------------
@@ -145,22 +137,21 @@ class Translation:
         return sum(self._count(name, table) for table in STATE)
 
     def _count(self, name: str, table: str) -> int:
-        opened = bpf.Map(bpf.FOLDER / name / table, *_TABLES[table])
-        try:
-            return sum(1 for _ in opened)
-        finally:
-            opened.close()
+        with _opened(name, table) as there:
+            return sum(1 for _ in there)
 
     def counters(self, name: str) -> dict[str, int]:
         """What a node of the fabric did to frames since it started; empty where it is none."""
         if self.underlay.fabric is None or name not in self.underlay.fabric.nodes:
             return {}
-        opened = bpf.Map(bpf.FOLDER / name / "counters", _WORD.size, _COUNT.size)
-        try:
-            found = [_COUNT.unpack(opened.get(_WORD.pack(i)))[0] for i in range(len(COUNTERS))]
-        finally:
-            opened.close()
+        with _opened(name, "counters") as there:
+            found = [_COUNT.unpack(there.get(_WORD.pack(i)))[0] for i in range(len(COUNTERS))]
         return dict(zip(COUNTERS, found, strict=True))
+
+
+def _opened(name: str, table: str) -> bpf.Map:
+    """A table of a node, as the kernel has it."""
+    return bpf.Map(bpf.FOLDER / name / table, *_TABLES[table])
 
 
 def uplinks(topology: Topology) -> list[Port]:
