@@ -193,7 +193,7 @@ class Verbs:
             names = self._session.instruments.names()
             self._captures[link] = start_capture(
                 [cable.link], WORK / "api", names, both_ends=False, snaplen=65535,
-                respelled=self._network.respelled,
+                translated=self._network.translated,
             )  # fmt: skip
         return {"link": link}
 

@@ -33,16 +33,17 @@ def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progre
     session.need_machine(experiment)
     run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}")
     handover = run_dir.path / "result.json"
-    last_words = run_dir.path / "why"
+    reason = run_dir.path / "why"
     try:
         run_dir.describe(kind="run", out=str(out.absolute()) if out else None, scenario=experiment.script.name)
         with output_folder(out, run_dir.name) as partial:
             child = sandbox.launch(
-                run_dir, lambda: _told(last_words, lambda: _inside(experiment, handover, partial, record_all, progress))
+                run_dir,
+                lambda: _with_reason(reason, lambda: _inside(experiment, handover, partial, record_all, progress)),
             )
             status = _wait(child)
             if status:
-                raise Failed(status, last_words.read_text(errors="replace") if last_words.exists() else "")
+                raise Failed(status, reason.read_text(errors="replace") if reason.exists() else "")
             down_s = time.time() - handover.stat().st_mtime
             result = from_json(handover.read_bytes(), Result)
             result = replace(result, timing=replace(result.timing, down_s=round(down_s, 3)))
@@ -72,15 +73,15 @@ def _wait(child: Child) -> int:
         raise
 
 
-def _told(last_words: Path, session: Callable[[], int]) -> int:
+def _with_reason(reason: Path, session: Callable[[], int]) -> int:
     """Run ``session``; why it failed goes to the launcher, who tells the user (of a defect, the traceback does)."""
     try:
         return session()
     except LabError as error:
-        last_words.write_text(str(error), errors="replace")
+        reason.write_text(str(error), errors="replace")
         return error.exit_status
     except Exception as error:
-        last_words.write_text(f"{type(error).__name__}: {error}", errors="replace")
+        reason.write_text(f"{type(error).__name__}: {error}", errors="replace")
         raise
 
 

@@ -184,7 +184,7 @@ def need_machine(experiment: Experiment) -> None:
     """Refuse an experiment that this machine cannot run, before anything is started.
 
     Raises:
-        MachineError: what is missing, and what mends it.
+        MachineError: what is missing, and how to fix it.
     """
     need_tun()
     if experiment.wiring.translator:
@@ -235,7 +235,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
     progress("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
-    instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.respelled)
+    instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
     migrator = Migrator(built, progress, controller.wait_wired)
     lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
     up_s = time.time() - started

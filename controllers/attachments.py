@@ -35,7 +35,7 @@ class Attachments:
     switch: str
     _identities: dict[Name, Identity] = field(default_factory=dict)
     _ports: dict[Name, int] = field(default_factory=dict)
-    _told: dict[Name, PortUp] = field(default_factory=dict)
+    _reported: dict[Name, PortUp] = field(default_factory=dict)
 
     def named(self, changes: Mapping[Name, Identity | None], *, complete: bool = False) -> list[PortUp | PortDown]:
         """Interfaces got or lost their identity; ``complete``: there are no others."""
@@ -46,7 +46,7 @@ class Attachments:
                 self._identities.pop(name, None)
             else:
                 self._identities[name] = who
-        return self._news(self._told.keys() | changes.keys() if complete else changes)
+        return self._changed(self._reported.keys() | changes.keys() if complete else changes)
 
     def port(self, name: Name, number: int | None) -> list[PortUp | PortDown]:
         """A port is up under this number, or down or gone (``None``)."""
@@ -54,19 +54,19 @@ class Attachments:
             self._ports.pop(name, None)
         else:
             self._ports[name] = number
-        return self._news([name])
+        return self._changed([name])
 
     def ports(self, up: Mapping[Name, int]) -> list[PortUp | PortDown]:
         """These ports are up, and no others."""
         self._ports = dict(up)
-        return self._news(self._told.keys() | up.keys())
+        return self._changed(self._reported.keys() | up.keys())
 
-    def _news(self, names: Iterable[Name]) -> list[PortUp | PortDown]:
+    def _changed(self, names: Iterable[Name]) -> list[PortUp | PortDown]:
         events: list[PortUp | PortDown] = []
         for name in sorted(names):
-            old, new = self._told.pop(name, None), self._present(name)
+            old, new = self._reported.pop(name, None), self._present(name)
             if new is not None:
-                self._told[name] = new
+                self._reported[name] = new
             if old is not None and (new is None or new.iface_id != old.iface_id):
                 events.append(PortDown(self.switch, old.iface_id))
             if new is not None and new != old:

@@ -45,7 +45,7 @@ _ADOPTION_DEADLINE_S = 3.0
 _MOST_PENDING = 2000  # effects; more would keep switches waiting for the sake of others
 
 
-def heard(event_class: type, dispatchers: Any = None) -> Callable[[Handler], Handler]:
+def on(event_class: type, dispatchers: Any = None) -> Callable[[Handler], Handler]:
     """Like Ryu's ``set_ev_cls``; what the handler brought about goes out when no other event waits."""
 
     def decorate(handler: Handler) -> Handler:
@@ -106,7 +106,7 @@ class OverlayController(app_manager.RyuApp):
 
     # -- news from OVSDB
 
-    @heard(EventRows)
+    @on(EventRows)
     def rows_handler(self, ev: EventRows) -> None:
         """Interfaces got or lost an identity."""
         rows: Rows = ev.rows
@@ -115,14 +115,14 @@ class OverlayController(app_manager.RyuApp):
         if rows.complete or not rows.reachable:
             self._adopt(self.adoption.database(rows.switch, rows.reachable))
 
-    @heard(EventDeadline)
+    @on(EventDeadline)
     def deadline_handler(self, ev: EventDeadline) -> None:
         """Go on with the switches that are there."""
         self._adopt(self.adoption.deadline())
 
     # -- news from OpenFlow
 
-    @heard(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    @on(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def state_handler(self, ev: Any) -> None:
         """A session with a switch began or ended."""
         datapath = ev.datapath
@@ -139,7 +139,7 @@ class OverlayController(app_manager.RyuApp):
             self._happened([SwitchDown(name)])
             self._tell_synced()
 
-    @heard(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
+    @on(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
     def ports_handler(self, ev: Any) -> None:
         """The ports that a switch has (the answer to our own question: later changes come after it)."""
         found = self._session(ev.msg)
@@ -150,7 +150,7 @@ class OverlayController(app_manager.RyuApp):
         self._happened(self.attachments[name].ports(up))
         self._adopt(self.adoption.ports(name))
 
-    @heard(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    @on(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def port_status_handler(self, ev: Any) -> None:
         """A port came, went or changed."""
         found = self._session(ev.msg)
@@ -159,14 +159,14 @@ class OverlayController(app_manager.RyuApp):
             here = ev.msg.reason != ofp.OFPPR_DELETE and _is_up(port)
             self._happened(self.attachments[found[0]].port(port.name.decode(), port.port_no if here else None))
 
-    @heard(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
+    @on(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
     def flows_handler(self, ev: Any) -> None:
         """The cookies of the flows that a switch holds: with these it can be programmed."""
         found = self._session(ev.msg)
         if found is not None and (held := found[1].flows_reply(ev.msg)) is not None:
             self._adopt(self.adoption.holds(SwitchUp(found[0], held)))
 
-    @heard(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
+    @on(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
     def packet_handler(self, ev: Any) -> None:
         """A packet for the controller."""
         found = self._session(ev.msg)
@@ -174,14 +174,14 @@ class OverlayController(app_manager.RyuApp):
             match = ev.msg.match
             self._happened([PacketIn(found[0], match["in_port"], ev.msg.data, match.get("tunnel_id", 0))])
 
-    @heard(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
+    @on(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def barrier_handler(self, ev: Any) -> None:
         """A switch has done all it was asked."""
         found = self._session(ev.msg)
         if found is not None and found[1].barrier_reply(ev.msg.xid):
             self._tell_synced()
 
-    @heard(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    @on(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
     def error_handler(self, ev: Any) -> None:
         """A switch refused a message: the lab must hear of it, its network is not what it seems."""
         found = self._session(ev.msg)

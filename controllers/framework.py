@@ -88,10 +88,10 @@ class Tap:
     ``node`` names the switch at the other end, as soon as somebody knows.
     """
 
-    def __init__(self, socket: Any, heard: OnMessage) -> None:
+    def __init__(self, socket: Any, on_message: OnMessage) -> None:
         self.node = ""
         self._socket = socket
-        self._heard = heard
+        self._on_message = on_message
         self._framers = {True: Framer(), False: Framer()}
 
     def __getattr__(self, name: str) -> Any:
@@ -99,7 +99,7 @@ class Tap:
 
     def _note(self, data: bytes, outgoing: bool) -> None:
         for kind, size in self._framers[outgoing].feed(data):
-            self._heard(self.node, kind, size, outgoing)
+            self._on_message(self.node, kind, size, outgoing)
 
     def recv(self, size: int) -> bytes:
         """Receive and count."""

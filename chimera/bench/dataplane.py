@@ -44,7 +44,7 @@ class Row:
     """One path: TCP throughput, small UDP packets that arrived per second, and round trips of an idle path.
 
     ``of_bridge`` and ``of_vxlan`` are ratios of throughput, ``packets_of_vxlan`` of packet rates; ``translated`` says
-    whether eBPF respells the frames.
+    whether eBPF translates the frames.
     """
 
     path: str

@@ -68,7 +68,7 @@ def startup(sizes: str, as_json: bool) -> None:
 def dataplane(seconds: int, rounds: int, as_json: bool) -> None:
     """Throughput, packet rate and latency of every overlay, beside a plain bridge and VXLAN on the same path.
 
-    Figures are medians over the rounds, ratios are taken within each. Exit status 1 where a format that eBPF respells
+    Figures are medians over the rounds, ratios are taken within each. Exit status 1 where a format that eBPF translates
     (marked *) reaches less than 0.85 of VXLAN's throughput.
 
     \b

@@ -1,4 +1,4 @@
-"""``lab doctor``: what this machine can do, what follows from each gap, and the command that mends it."""
+"""``lab doctor``: what this machine can do, what follows from each gap, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from chimera.overlay.mtu import needs
 _STATE = {True: ("yes", "green"), False: ("no", "yellow"), None: ("untried", "yellow")}
 
 
-@click.command(short_help="What this machine can do, and how to mend what it cannot.")
+@click.command(short_help="What this machine can do, and how to fix what it cannot.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on stdout.")
 def doctor(as_json: bool) -> None:
-    """Try what a lab needs of this machine, and say what follows from each gap and what mends it.
+    """Try what a lab needs of this machine, and say what follows from each gap and how to fix it.
 
     Exit status 3 where a lab could not run.
 
@@ -43,7 +43,7 @@ def _show(capabilities: list[Capability], console: Console) -> None:
     console.print(_table(capabilities))
     for gap in (c for c in capabilities if c.present is False):
         console.print(f"[bold]{gap.name}[/bold]: {gap.consequence}")
-        console.print(f"    mend it with: {gap.remedy}", markup=False)
+        console.print(f"    to fix: {gap.remedy}", markup=False)
     untried = [c for c in capabilities if c.present is None]
     if untried:
         console.print(f"not tried: {', '.join(c.name for c in untried)}")
@@ -64,7 +64,7 @@ def _show_needs(console: Console) -> None:
     console.print(
         "The lab's underlay has 1600 and more; with less (--set underlay_mtu=1500) tunnels tell VMs what fits,"
     )
-    console.print("and 'lab inspect' says it. What eBPF respells leaves Open vSwitch in VXLAN's size, 50 bytes more.")
+    console.print("and 'lab inspect' says it. What eBPF translates leaves Open vSwitch in VXLAN's size, 50 bytes more.")
 
 
 def _table(capabilities: list[Capability]) -> Table:

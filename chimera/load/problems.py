@@ -72,7 +72,7 @@ class Problems:
         problems = list(self._found)
         if self._unshown:
             last = max(p.place for p in problems)
-            problems.append(Problem(last, "", f"and {self._unshown} more problems; mend these first"))
+            problems.append(Problem(last, "", f"and {self._unshown} more problems; fix these first"))
         raise TopologyError(problems)
 
 

@@ -66,7 +66,7 @@ class Watched:
 class Instruments:
     """All that is measured in one run; files go to ``folder``, which is the sandbox's own memory.
 
-    ``location`` tells where VMs are now. ``respelled`` are the interfaces (``node:interface``) at which the overlay's
+    ``location`` tells where VMs are now. ``translated`` are the interfaces (``node:interface``) at which the overlay's
     translator changes received frames before they can be captured.
     """
 
@@ -74,7 +74,7 @@ class Instruments:
     underlay: Underlay
     folder: Path
     location: Callable[[], Mapping[str, str]]
-    respelled: Collection[str] = ()
+    translated: Collection[str] = ()
     streams: list[ProbeStream] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     checkpoints: list[tuple[float, TcpSession | None]] = field(default_factory=list)  # (when, session)
@@ -101,14 +101,14 @@ class Instruments:
                 both_ends=False,
                 snaplen=_TRIM_BYTES,
                 skip_tcp_port=MIGRATION_PORT,
-                respelled=self.respelled,
+                translated=self.translated,
             )
             self.captures = capture.files
             self._running.append(capture)
         if record_all:
             capture = start_capture(
                 self.topology.links, self.folder / "captures", self.names(), both_ends=False, snaplen=WHOLE,
-                skip_tcp_port=MIGRATION_PORT, respelled=self.respelled,
+                skip_tcp_port=MIGRATION_PORT, translated=self.translated,
             )  # fmt: skip
             self.recordings = capture.files
             self._running.append(capture)
@@ -213,7 +213,7 @@ class Instruments:
         number = len(self.looks)
         links = self.topology.links
         folder = self.folder / f"look-{number}"
-        capture = start_capture(links, folder, {}, both_ends=True, snaplen=_TRIM_BYTES, respelled=self.respelled)
+        capture = start_capture(links, folder, {}, both_ends=True, snaplen=_TRIM_BYTES, translated=self.translated)
         start = time.time()
         time.sleep(_LOOK_S)
         window = Window(start, time.time())

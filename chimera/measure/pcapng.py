@@ -35,7 +35,7 @@ class Frame:
     """A captured frame: seconds since the epoch, the bytes kept, the length on the wire.
 
     ``interface`` is ``node:interface`` as :func:`write_header` was told; ``inbound`` is True where the frame
-    arrived there, False where it left, None where the capture does not say. ``respelled`` marks a frame that was
+    arrived there, False where it left, None where the capture does not say. ``translated`` marks a frame that was
     translated between the wire and the capture: neither its bytes nor its length are those of the wire.
     """
 
@@ -44,14 +44,14 @@ class Frame:
     wire_length: int
     interface: str
     inbound: bool | None
-    respelled: bool = False
+    translated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Interface:
     name: str
     ticks_per_s: float
-    respelled: bool
+    translated: bool
 
 
 # -- writing -------------------------------------------------------------------------------
@@ -71,10 +71,10 @@ def _section() -> bytes:
     return _block(SECTION, body + _option(_SHB_USERAPPL, f"Chimera Lab {__version__}".encode()) + _option(0, b""))
 
 
-def _interface(port: Port, peer: Port | None, respelled: bool) -> bytes:
+def _interface(port: Port, peer: Port | None, translated: bool) -> bytes:
     description = f"{port} — {peer}" if peer else str(port)
     options = _option(_IF_NAME, str(port).encode()) + _option(_IF_DESCRIPTION, description.encode())
-    if respelled:
+    if translated:
         options += _option(_COMMENT, _RESPELLED.encode())
     body = struct.pack("=HHI", ETHERNET, 0, 0)
     return _block(INTERFACE, body + options + _option(_IF_TSRESOL, bytes([NANOSECONDS])) + _option(0, b""))
@@ -92,16 +92,16 @@ def write_header(
     path: Path,
     interfaces: Sequence[tuple[Port, Port | None]],
     names: Mapping[str, str],
-    respelled: Collection[str] = (),
+    translated: Collection[str] = (),
 ) -> None:
     """Begins a capture file.
 
     ``interfaces`` are the ports captured, in the order of ``capture --spec``, each with the port at the
-    other end of its cable; ``names`` maps IP addresses to node names, which Wireshark then shows. ``respelled`` are the
-    interfaces (``node:interface``) at which a translator changes received frames before they can be captured: the
-    file says so, to its reader here and to Wireshark's.
+    other end of its cable; ``names`` maps IP addresses to node names, which Wireshark then shows.
+    ``translated`` are the interfaces (``node:interface``) at which a translator changes received frames before they
+    can be captured: the file says so, to its reader here and to Wireshark's.
     """
-    blocks = [_section(), *(_interface(port, peer, str(port) in respelled) for port, peer in interfaces)]
+    blocks = [_section(), *(_interface(port, peer, str(port) in translated) for port, peer in interfaces)]
     if names:
         blocks.append(_names(names))
     path.write_bytes(b"".join(blocks))
@@ -155,8 +155,8 @@ def _ticks_per_s(resolution: bytes) -> float:
 def _read_interface(order: str, body: bytes) -> _Interface:
     options = _options(order, body[8:])
     name = options.get(_IF_NAME, b"").decode(errors="replace")
-    respelled = options.get(_COMMENT) == _RESPELLED.encode()
-    return _Interface(name, _ticks_per_s(options.get(_IF_TSRESOL, b"")), respelled)
+    translated = options.get(_COMMENT) == _RESPELLED.encode()
+    return _Interface(name, _ticks_per_s(options.get(_IF_TSRESOL, b"")), translated)
 
 
 def _read_packet(order: str, body: bytes, interfaces: list[_Interface]) -> Frame:
@@ -170,7 +170,7 @@ def _read_packet(order: str, body: bytes, interfaces: list[_Interface]) -> Frame
     t = (high << 32 | low) / interface.ticks_per_s
     length = original - (flags >> _FCS_SHIFT & 15)
     data = body[_PACKET_FIELDS : _PACKET_FIELDS + min(captured, length)]
-    return Frame(t, data, length, interface.name, inbound, bool(inbound) and interface.respelled)
+    return Frame(t, data, length, interface.name, inbound, bool(inbound) and interface.translated)
 
 
 def _flags(order: str, body: bytes, captured: int) -> int:
@@ -219,14 +219,14 @@ def crossings(path: Path) -> Iterator[Frame]:
     """Each frame that crossed the link of a capture, once, and as it was on the wire.
 
     Where both ends were captured these are the frames that arrived (what was lost on the way did not cross), except
-    where they arrive respelled: then those that the other end sent. Where one end was, all that passed there but what
-    is respelled.
+    where they arrive translated: then those that the other end sent. Where one end was, all that passed there but what
+    is translated.
     """
     ends = _interfaces_of(path)
     if len(ends) == 1:
-        return (frame for frame in read(path) if not frame.respelled)
-    at_arrival = {interface.name for interface in ends if not interface.respelled}
-    at_departure = {a.name for a, b in zip(ends, reversed(ends), strict=True) if b.respelled}
+        return (frame for frame in read(path) if not frame.translated)
+    at_arrival = {interface.name for interface in ends if not interface.translated}
+    at_departure = {a.name for a, b in zip(ends, reversed(ends), strict=True) if b.translated}
     return (frame for frame in read(path) if frame.interface in (at_arrival if frame.inbound else at_departure))
 
 

@@ -95,19 +95,19 @@ def start_capture(
     both_ends: bool,
     snaplen: int = 256,
     skip_tcp_port: int = 0,
-    respelled: Collection[str] = (),
+    translated: Collection[str] = (),
 ) -> Capture:
     """Capture on links, at both ends or at one; ``names`` maps addresses to node names.
 
-    ``respelled`` are the interfaces (``node:interface``) at which a translator changes received frames before they can
+    ``translated`` are the interfaces (``node:interface``) at which a translator changes received frames before they can
     be captured. Where one end is enough it is ``b``, unless that is such an interface and ``a`` is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files, arguments = {}, []
     for link in links:
-        ports = link.ends() if both_ends else (_end(link, respelled),)
+        ports = link.ends() if both_ends else (_end(link, translated),)
         path = files[link.name] = folder / f"{link.name}.pcapng"
-        pcapng.write_header(path, [(port, _peer(link, port)) for port in ports], names, respelled)
+        pcapng.write_header(path, [(port, _peer(link, port)) for port in ports], names, translated)
         for port in ports:
             arguments += ["--spec", f"{netns.path(port.node)}:{port.interface}:{path}:{snaplen}"]
     if skip_tcp_port:
@@ -115,8 +115,8 @@ def start_capture(
     return Capture(Recorder("", "capture", *arguments), files, whole=snaplen >= WHOLE)
 
 
-def _end(link: Link, respelled: Collection[str]) -> Port:
-    return link.a if str(link.b) in respelled and str(link.a) not in respelled else link.b
+def _end(link: Link, translated: Collection[str]) -> Port:
+    return link.a if str(link.b) in translated and str(link.a) not in translated else link.b
 
 
 def _peer(link: Link, port: Port) -> Port:

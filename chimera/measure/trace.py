@@ -56,7 +56,7 @@ def trace(network: Network, source: str, destination: str) -> Trace:
         )  # fmt: skip
         try:
             time.sleep(_WARM_S)
-            capture = start_capture(links, Path(folder), {}, both_ends=True, snaplen=512, respelled=network.respelled)
+            capture = start_capture(links, Path(folder), {}, both_ends=True, snaplen=512, translated=network.translated)
             time.sleep(_LOOK_S)
         finally:
             probe.stop()
@@ -103,8 +103,8 @@ def _follow(
 
 
 def _on_the_wire(frame: pcapng.Frame, seen: Sequence[pcapng.Frame], peers: Mapping[str, str]) -> pcapng.Frame:
-    """A sighting as it was on the cable: where it is respelled, as it last left the other end."""
-    if not frame.respelled:
+    """A sighting as it was on the cable: where it is translated, as it last left the other end."""
+    if not frame.translated:
         return frame
     left = [f for f in seen if f.interface == peers.get(frame.interface) and not f.inbound and f.t <= frame.t]
     return left[-1] if left else frame

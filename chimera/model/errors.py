@@ -33,12 +33,12 @@ class InputError(LabError):
 
 
 class MachineError(LabError):
-    """This machine lacks something. ``remedy`` is the command that mends it."""
+    """This machine lacks something. ``remedy`` is the command that fixes it."""
 
     exit_status = 3
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(f"{message}\n  mend it with: {remedy}" if remedy else message)
+        super().__init__(f"{message}\n  to fix: {remedy}" if remedy else message)
         self.remedy = remedy
 
 

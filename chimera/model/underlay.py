@@ -114,7 +114,7 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """A stateless respeller at the uplinks of hypervisors: what Open vSwitch sends and receives as VXLAN.
+    """A stateless translateer at the uplinks of hypervisors: what Open vSwitch sends and receives as VXLAN.
 
     ``program`` is a source in ``chimera/wire/translators``, ``variant`` which of its spellings is meant (its own
     numbers).

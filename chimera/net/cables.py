@@ -126,7 +126,7 @@ class DelayLine(_Middle):
             self._process.stdin.write(text.encode())
             self._process.stdin.flush()
         except BrokenPipeError as error:
-            raise SessionError(f"link {self.link.name}: {self._last_words()}") from error
+            raise SessionError(f"link {self.link.name}: {self._last_log_lines()}") from error
 
     def _line(self, failure: str) -> str:
         assert self._process.stdout
@@ -134,10 +134,10 @@ class DelayLine(_Middle):
             raise DeadlineError(f"link {self.link.name}: {failure} within {_READY_S} s")
         line = self._process.stdout.readline().decode()
         if not line:
-            raise SessionError(f"link {self.link.name}: {failure}: {self._last_words()}")
+            raise SessionError(f"link {self.link.name}: {failure}: {self._last_log_lines()}")
         return line
 
-    def _last_words(self) -> str:
+    def _last_log_lines(self) -> str:
         self._words.seek(0)
         return self._words.read().decode(errors="replace").strip() or "its delay line has ended"
 

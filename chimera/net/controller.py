@@ -158,12 +158,13 @@ class Controller:
         with self._changed:
             while not done():
                 if not self.running:
-                    raise SessionError(f"the controller ended before it was {what}:\n{self.last_words()}")
+                    raise SessionError(f"the controller ended before it was {what}:\n{self.last_log_lines()}")
                 if time.monotonic() > deadline:
-                    raise DeadlineError(f"the controller was not {what} within {timeout_s:g} s:\n{self.last_words()}")
+                    said = self.last_log_lines()
+                    raise DeadlineError(f"the controller was not {what} within {timeout_s:g} s:\n{said}")
                 self._changed.wait(0.5)
 
-    def last_words(self, lines: int = 12) -> str:
+    def last_log_lines(self, lines: int = 12) -> str:
         """The end of the controller's log."""
         path = FOLDER / f"controller-{self._starts}.log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
@@ -177,12 +178,12 @@ class Controller:
             return
         with stream, stream.makefile("r") as lines:
             for line in lines:
-                self._hear(json.loads(line))
+                self._take_report(json.loads(line))
         process.poll()
         with self._changed:
             self._changed.notify_all()
 
-    def _hear(self, report: dict[str, Any]) -> None:
+    def _take_report(self, report: dict[str, Any]) -> None:
         event = report.get("event", "")
         if event == "control":
             self.messages += [Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"]]

@@ -1,4 +1,4 @@
-"""What this machine can do, what follows from each gap, and the command that mends it."""
+"""What this machine can do, what follows from each gap, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Capability:
     """One thing a lab needs or can use.
 
     ``present`` is None where it could not be tried (without root). ``consequence`` says what follows from its
-    absence and ``remedy`` is the command that mends it; both are empty where it is there.
+    absence and ``remedy`` is the command that fixes it; both are empty where it is there.
     """
 
     name: str

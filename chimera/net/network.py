@@ -23,7 +23,7 @@ from chimera.net.machine import has_netem
 from chimera.net.mn import LabNet, mininet_view
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
-from chimera.net.translators import MOULD_BYTES, Translation, uplinks
+from chimera.net.translators import VXLAN_BYTES, Translation, uplinks
 from chimera.wire import ovsdb
 
 MANAGEMENT_BRIDGE = "mgmt"
@@ -130,7 +130,7 @@ class Network:
                 ups[port.node].append(f"link set dev {port.interface} up")
         if self.translation:  # Open vSwitch sends VXLAN, which is longer than what it becomes at the uplink
             for port in uplinks(self.topology):
-                ups[port.node].append(f"link set dev {port.interface} mtu {self.underlay.mtu + MOULD_BYTES}")
+                ups[port.node].append(f"link set dev {port.interface} mtu {self.underlay.mtu + VXLAN_BYTES}")
         for vm in self.topology.vms:
             ups[vm.hypervisor].append(f"link set dev {vm.name} up")
         for node in self.topology.vteps:  # before its switch starts and looks for the controller
@@ -386,7 +386,7 @@ class Network:
     # -- what programs at the links do ------------------------------------------------------------
 
     @cached_property
-    def respelled(self) -> frozenset[str]:
+    def translated(self) -> frozenset[str]:
         """Interfaces (``node:interface``) where a translator changes what arrives before it can be captured."""
         return frozenset(map(str, uplinks(self.topology))) if self.translation else frozenset()
 

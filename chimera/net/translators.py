@@ -39,7 +39,7 @@ _TABLES = {  # name -> bytes of key and value
     "stations": (_MAC.size, _WORD.size),
 }
 STATE = ("unicast", "trees", "reverse_path", "stations")  # the tables that a fabric's state is counted in
-MOULD_BYTES = 50  # VXLAN's headers, which a frame has between Open vSwitch and the translator
+VXLAN_BYTES = 50  # VXLAN's headers, which a frame has between Open vSwitch and the translator
 COUNTERS = ("passed on", "flooded", "delivered", "hops used up", "no way", "wrong path", "malformed")
 
 Entries = Mapping[bytes, bytes]
@@ -75,10 +75,10 @@ class Translation:
         self.follow(self.underlay.fabric)
 
     def _hooks(self) -> dict[str, list[str]]:
-        """What is attached where: edges respell at their uplinks, the others of a fabric forward."""
+        """What is attached where: edges translate at their uplinks, the others of a fabric forward."""
         hooks: dict[str, list[str]] = defaultdict(list)
         for port in uplinks(self.topology):
-            hooks[port.node] += [f"egress:{port.interface}:spell", f"xdp:{port.interface}:respell"]
+            hooks[port.node] += [f"egress:{port.interface}:spell", f"xdp:{port.interface}:translate"]
         for name, node in self.underlay.fabric.nodes.items() if self.underlay.fabric else ():
             if not node.edge:
                 program = "transit" if node.identifier else "bridge"

@@ -199,7 +199,7 @@ def routed(options: Options) -> Forwarding:
 
 
 def tunnel_port(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
-    """The VXLAN port that every format starts from: what is another format on the wire is respelled at the uplink."""
+    """The VXLAN port that every format starts from: what is another format on the wire is translated at the uplink."""
     return (ports.vxlan_port(inventory.underlay.vtep[switch]),)
 
 

@@ -37,7 +37,7 @@ class Agent:
 
     def __init__(self, nodes: list[str]) -> None:
         self.heard: list[tuple[str, str, str, float, str]] = []
-        self.ears = selectors.DefaultSelector()
+        self.sockets = selectors.DefaultSelector()
         self.lock = threading.Lock()
         self.senders: dict[tuple[str, str], socket.socket] = {}
         self.macs: dict[str, dict[str, str]] = {}
@@ -45,23 +45,23 @@ class Agent:
             enter(node)
             links = json.loads(subprocess.run(["ip", "-j", "link"], capture_output=True, check=True).stdout)
             self.macs[node] = {link["ifname"]: link["address"] for link in links}
-            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL))
-            ear.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
-            ear.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-            ear.setblocking(False)
-            self.ears.register(ear, selectors.EVENT_READ, node)
+            listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL))
+            listening.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+            listening.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+            listening.setblocking(False)
+            self.sockets.register(listening, selectors.EVENT_READ, node)
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self) -> None:
         while True:
-            for key, _ in self.ears.select():
+            for key, _ in self.sockets.select():
                 with self.lock:
                     self.drain(key.fileobj, key.data)  # type: ignore[arg-type]
 
-    def drain(self, ear: socket.socket, node: str) -> None:
+    def drain(self, listening: socket.socket, node: str) -> None:
         while True:
             try:
-                data, ancillary, _, (interface, _, kind, *_) = ear.recvmsg(65535, 256)
+                data, ancillary, _, (interface, _, kind, *_) = listening.recvmsg(65535, 256)
             except BlockingIOError:
                 return
             if interface not in ("lo", "mgmt"):
@@ -78,7 +78,7 @@ class Agent:
             return len(frames)
         if "take" in told:
             with self.lock:
-                for key in list(self.ears.get_map().values()):
+                for key in list(self.sockets.get_map().values()):
                     self.drain(key.fileobj, key.data)  # type: ignore[arg-type]
                 found, self.heard = self.heard, []
             return found

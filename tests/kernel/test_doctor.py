@@ -73,7 +73,7 @@ def test_a_user_is_told_to_come_back_as_root() -> None:
     if "Permission denied" in done.stderr:
         pytest.skip("this checkout is not readable to other users")
     assert done.returncode == 3
-    assert "mend it with: sudo lab" in done.stdout
+    assert "to fix: sudo lab" in done.stdout
     assert "not tried: namespaces" in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -85,7 +85,7 @@ def test_a_missing_package_is_named_with_its_command(tmp_path: Path) -> None:
     done = doctor(PATH=str(tmp_path))
     assert done.returncode == 3
     assert (
-        "Open vSwitch: hypervisors have no switch\n    mend it with: apt-get install -y openvswitch-switch"
+        "Open vSwitch: hypervisors have no switch\n    to fix: apt-get install -y openvswitch-switch"
         in done.stdout
     )
     assert "Open vSwitch missing" in done.stdout.splitlines()[-1]

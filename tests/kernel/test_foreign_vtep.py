@@ -50,7 +50,7 @@ MARK = b"not the lab's"
 
 @dataclass(frozen=True)
 class Ground:
-    """A lab, an ear at each VM, and what a stranger has to know to talk to it."""
+    """A lab, a listener at each VM, and what a stranger has to know to talk to it."""
 
     lab: RunningLab
     spy: Spy

@@ -284,7 +284,7 @@ def comparison() -> list[Column]:
         for name, slower in zip(FRONTS, SLOWER_MS, strict=True)
     ]
     lacks = (
-        "this overlay's frames need an eBPF translator: clang is not installed\n  mend it with: apt-get install clang"
+        "this overlay's frames need an eBPF translator: clang is not installed\n  to fix: apt-get install clang"
     )
     last = columns[-1].result
     assert last

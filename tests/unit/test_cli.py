@@ -166,7 +166,7 @@ def test_a_good_file_is_told_so(run: Run) -> None:
 def test_without_root_a_lab_says_what_to_type_and_checks_its_input_first(run: Run) -> None:
     found = run("run", "vmotion", "--out", "results")
     assert found.status == 3
-    assert "starting a lab needs root\n  mend it with: sudo lab run vmotion --out results" in found.err
+    assert "starting a lab needs root\n  to fix: sudo lab run vmotion --out results" in found.err
     assert not Path("results").exists()
     assert run("run", "vmotion", "--set", "announce=no").status == 2
 

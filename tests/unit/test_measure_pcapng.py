@@ -78,31 +78,31 @@ def test_with_one_end_everything_that_passed_there_crossed(tmp_path: Path) -> No
     assert [f.data for f in crossings(path)] == [b"out", b"in"]
 
 
-def test_a_respelled_frame_is_seen_as_it_left_the_other_end(tmp_path: Path) -> None:
+def test_a_translated_frame_is_seen_as_it_left_the_other_end(tmp_path: Path) -> None:
     path = tmp_path / "both-ends"
-    write_header(path, [(HV, LEAF), (LEAF, HV)], {}, respelled={"hv1:eth0"})
+    write_header(path, [(HV, LEAF), (LEAF, HV)], {}, translated={"hv1:eth0"})
     sent = packet(b"sent by hv", 1, 0, flags=2) + packet(b"sent by hv", 2, 1, flags=1)
-    received = packet(b"on the wire", 3, 1, flags=2) + packet(b"respelled", 4, 0, flags=1)
+    received = packet(b"on the wire", 3, 1, flags=2) + packet(b"translated", 4, 0, flags=1)
     append(path, sent, received)
     assert [(f.data, f.interface) for f in crossings(path)] == [
         (b"sent by hv", "leaf1:eth2"),
         (b"on the wire", "leaf1:eth2"),
     ]
-    assert [f.data for f in read(path) if f.respelled] == [b"respelled"]
+    assert [f.data for f in read(path) if f.translated] == [b"translated"]
 
 
-def test_where_only_the_respelled_end_was_captured_what_arrived_there_is_left_out(tmp_path: Path) -> None:
+def test_where_only_the_translated_end_was_captured_what_arrived_there_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "one-end"
-    write_header(path, [(HV, LEAF)], {}, respelled=["hv1:eth0"])
-    append(path, packet(b"sent", 1, 0, flags=2), packet(b"respelled", 2, 0, flags=1))
+    write_header(path, [(HV, LEAF)], {}, translated=["hv1:eth0"])
+    append(path, packet(b"sent", 1, 0, flags=2), packet(b"translated", 2, 0, flags=1))
     assert [f.data for f in crossings(path)] == [b"sent"]
 
 
 @pytest.mark.parametrize(
-    ("respelled", "end"), [((), LEAF), (["leaf1:eth2"], HV), (["hv1:eth0"], LEAF), (["hv1:eth0", "leaf1:eth2"], LEAF)]
+    ("translated", "end"), [((), LEAF), (["leaf1:eth2"], HV), (["hv1:eth0"], LEAF), (["hv1:eth0", "leaf1:eth2"], LEAF)]
 )
-def test_one_end_is_the_one_that_shows_the_wire(respelled: list[str], end: Port) -> None:
-    assert _end(Link("l", HV, LEAF), respelled) == end
+def test_one_end_is_the_one_that_shows_the_wire(translated: list[str], end: Port) -> None:
+    assert _end(Link("l", HV, LEAF), translated) == end
 
 
 def test_fabricpath_gets_the_check_sequence_that_wireshark_takes_off(capture: Path) -> None:

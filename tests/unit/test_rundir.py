@@ -157,7 +157,7 @@ def test_somebody_who_may_not_look_is_told_so(alive: rundir.RunDir) -> None:
     process = FORK.Process(target=look, args=(there,))
     process.start()
     assert here.poll(DEADLINE_S)
-    assert here.recv() == (MachineError, "lab alive belongs to root\n  mend it with: run the command with sudo")
+    assert here.recv() == (MachineError, "lab alive belongs to root\n  to fix: run the command with sudo")
     process.join(DEADLINE_S)
 
 

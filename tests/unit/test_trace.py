@@ -21,14 +21,14 @@ PEERS = _peers([Link("up", Port("hv1", "eth0"), Port("leaf1", "eth1"))])
 WIRES = wires(vm_frame())
 
 
-def seen(t: float, data: bytes, interface: str, *, inbound: bool, respelled: bool = False) -> Frame:
-    return Frame(t, data, len(data), interface, inbound, respelled)
+def seen(t: float, data: bytes, interface: str, *, inbound: bool, translated: bool = False) -> Frame:
+    return Frame(t, data, len(data), interface, inbound, translated)
 
 
-def test_a_respelled_sighting_shows_what_the_other_end_sent_last() -> None:
+def test_a_translated_sighting_shows_what_the_other_end_sent_last() -> None:
     earlier, sent = (seen(t, data, "leaf1:eth1", inbound=False) for t, data in ((1.0, b"earlier"), (2.0, b"true")))
     elsewhere = seen(2.1, b"elsewhere", "leaf1:eth2", inbound=False)
-    came = seen(2.2, b"respelled", "hv1:eth0", inbound=True, respelled=True)
+    came = seen(2.2, b"translated", "hv1:eth0", inbound=True, translated=True)
     later = seen(3.0, b"later", "leaf1:eth1", inbound=False)
     assert _on_the_wire(came, [earlier, sent, elsewhere, came, later], PEERS) is sent
     assert _on_the_wire(sent, [earlier, sent, came], PEERS) is sent

@@ -5,7 +5,7 @@
  *   +-----------+-+-+---+-+-+-----------------------+---------------+-------------------------------+
  *   |EndnodeID 6|U|I|EI2|R|O|     Switch ID 12      | Sub-switch 8  |        Local ID (LID) 16      |
  *   +-----------+-+-+---+-+-+-----------------------+---------------+-------------------------------+
- * A hypervisor has one logical interface per segment; its LID is the VNI of the mould. Frames to a group keep the
+ * A hypervisor has one logical interface per segment; its LID is the VNI of the VXLAN frame. Frames to a group keep the
  * inner destination as the outer one, and the source's LID tells the segment.
  */
 #include "fabric.h"
@@ -89,7 +89,7 @@ int spell(struct __sk_buff *skb)
 }
 
 SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its first */
-int respell(struct xdp_md *xdp)
+int translate(struct xdp_md *xdp)
 {
 	struct fabricpath_frame *path = (void *)(long)xdp->data;
 	struct vxlan_frame vxlan = {};

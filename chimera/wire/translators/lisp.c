@@ -48,7 +48,7 @@ int spell(struct __sk_buff *skb)
 }
 
 SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its first */
-int respell(struct xdp_md *xdp)
+int translate(struct xdp_md *xdp)
 {
 	struct lisp_frame *frame = (void *)(long)xdp->data;
 

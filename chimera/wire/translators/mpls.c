@@ -91,7 +91,7 @@ static __always_inline __be16 port_of_shim(const void *shim, __u32 wire)
 }
 
 SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its first */
-int respell(struct xdp_md *xdp)
+int translate(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	struct vxlan_frame frame = {};

@@ -6,7 +6,7 @@
  *   +--+---+-+-----+------+-------------------------------+
  *   |       Ingress nickname        |
  *   +-------------------------------+
- * then the VM's frame with an 802.1Q tag, which is always there: its VLAN ID is the VNI of the mould.
+ * then the VM's frame with an 802.1Q tag, which is always there: its VLAN ID is the VNI of the VXLAN frame.
  */
 #include "fabric.h"
 
@@ -105,7 +105,7 @@ static __always_inline int is_to_me(const struct trill_header *trill, const stru
 }
 
 SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its first */
-int respell(struct xdp_md *xdp)
+int translate(struct xdp_md *xdp)
 {
 	struct trill_frame *trill = (void *)(long)xdp->data;
 	struct vxlan_frame vxlan = {};

@@ -1,4 +1,4 @@
-/* The mould of every translator: Open vSwitch sends and receives VXLAN (RFC 7348), the link carries something else.
+/* What every translator starts from: Open vSwitch sends and receives VXLAN (RFC 7348), the link carries something else.
  *
  * At egress a translator takes VXLAN's 50 bytes off and puts its own header on; at ingress it does the reverse. What
  * the header says comes from the VXLAN frame alone (outer addresses, UDP source port, VNI), so nothing is remembered.
