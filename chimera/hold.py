@@ -15,7 +15,7 @@ from chimera.api import Server
 from chimera.measure import state
 from chimera.measure.recorder import Capture, start_capture
 from chimera.measure.trace import trace
-from chimera.model.errors import InputError, SessionError
+from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.hop import Trace
 from chimera.model.topology import Impairment
 from chimera.net import sandbox
@@ -61,9 +61,11 @@ class Verbs:
         """Verbs by name."""
         names = (
             "status",
+            "names",
             "inspect",
             "migrate",
             "link",
+            "links",
             "stop",
             "start",
             "trace",
@@ -83,6 +85,7 @@ class Verbs:
             "up_s": round(self._session.up_s, 3),
             "age_s": round(time.time() - self._session.started, 1),
             "hypervisors": {h.name: network.vms_at(h.name) for h in experiment.topology.hypervisors},
+            "addresses": {vm.name: vm.ip.partition("/")[0] for vm in experiment.topology.vms},
             "stopped": sorted(network.stopped),
             "cut_links": [name for name, cable in network.cables.items() if not cable.up],
             "controller": "running" if self._lab.controller.running else "stopped",
@@ -90,14 +93,28 @@ class Verbs:
             "refused": list(self._lab.controller.errors),
         }
 
+    def names(self, progress: Progress) -> dict[str, list[str]]:
+        """What there is to name, for the shell's completion."""
+        topology = self._session.experiment.topology
+        return {
+            "nodes": [*topology.by_name],
+            "hypervisors": [h.name for h in topology.hypervisors],
+            "vms": [vm.name for vm in topology.vms],
+            "endpoints": [e.name for e in topology.endpoints],
+            "links": [*self._network.cables],
+            "settings": [*MIGRATION_SETTINGS],
+        }
+
     def inspect(self, progress: Progress, node: str = "") -> dict[str, Any]:
-        """Everything: the inventory, where VMs are, links and their state, forwarding state."""
+        """Everything: the inventory, where VMs are, links and their state, forwarding state; or of one node or link."""
         network, experiment = self._network, self._session.experiment
+        if node in network.cables:
+            return {**self._cable(node), "measured": [found for found in self._session.links if found.link == node]}
         if node and node not in experiment.topology.by_name:
-            listed = ", ".join(experiment.topology.by_name)
-            raise InputError(f"no node '{node}'\n    allowed: {listed}")
+            raise InputError(not_one_of("node or link", node, [*experiment.topology.by_name, *network.cables]))
         found = {
             **self.status(progress),
+            "cables": self.links(progress),
             "links": self._session.links,
             "mtu": experiment.mtu,
             "vtep": experiment.underlay.vtep,
@@ -126,7 +143,7 @@ class Verbs:
             "node": topology.by_name[node],
             "vms": self._network.vms_at(node),
             "at": self._network.location.get(node, ""),
-            "links": list(topology.links_of(node)),
+            "links": [self._cable(link.name) for link in topology.links_of(node)],
             "addresses": [a for a in found["addresses"] if a.node == node],
             "state": found["state"].get(node),
             "fabric": found["fabric"].get(node, {}),
@@ -163,8 +180,18 @@ class Verbs:
                     for side, old in (("forward", cable.link.forward), ("backward", cable.link.backward))
                 )
                 cable.impair(forward, backward)
-        return {"link": name, "up": cable.up, "how": cable.how, "forward": _shown(cable.link.forward),
-                "backward": _shown(cable.link.backward), "counters": cable.stats()}  # fmt: skip
+        return {**self._cable(name), "counters": cable.stats()}
+
+    def links(self, progress: Progress) -> list[dict[str, Any]]:
+        """Every link, and how it is."""
+        return [self._cable(name) for name in self._network.cables]
+
+    def _cable(self, name: str) -> dict[str, Any]:
+        cable = self._network.cables[name]
+        return {
+            "link": name, "ends": [str(port) for port in cable.link.ends()], "up": cable.up, "how": cable.how,
+            "forward": _shown(cable.link.forward), "backward": _shown(cable.link.backward),
+        }  # fmt: skip
 
     def stop(self, progress: Progress, node: str) -> dict[str, str]:
         """Power off a hypervisor or gateway, or end the controller."""

@@ -5,31 +5,34 @@ from __future__ import annotations
 import click
 
 from chimera.cli import common
-from chimera.cli.status import ask, lab_option
+from chimera.cli.status import ask, complete, lab_option
 
 
 @click.command(short_help="Move a VM of a running lab.")
-@click.argument("vm")
-@click.argument("hypervisor")
+@click.argument("vm", shell_complete=complete("vms"))
+@click.argument("hypervisor", shell_complete=complete("hypervisors"))
 @lab_option
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="How: announce=, pace_mbps=, …")
-def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str, ...]) -> None:
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", shell_complete=complete("settings"),
+              help="How: announce=, pace_mbps=, …")  # fmt: skip
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str, ...], quiet: bool) -> None:
     """Move VM to HYPERVISOR while it runs.
 
     \b
     Example:  sudo lab migrate web1 hv3 --set announce=garp
     """
-    show = common.progress()
+    show = common.progress(quiet)
     done = ask(lab_name, "migrate", vm=vm, to=hypervisor, settings=common.parse_settings(settings), progress=show)
+    rounds = len(done["rounds"])
     click.echo(
         f"{vm}: {done['source']} → {done['destination']}, "
-        f"pre-copy {done['precopy_s']:.2f} s in {len(done['rounds'])} rounds, "
+        f"pre-copy {done['precopy_s']:.2f} s in {rounds} round{'' if rounds == 1 else 's'}, "
         f"stunned for {done['stun_ms']:.1f} ms"
     )
 
 
 @click.command(short_help="Cut, restore or change a link of a running lab.")
-@click.argument("name")
+@click.argument("name", default="", shell_complete=complete("links"))
 @click.argument("action", type=click.Choice(["show", "cut", "restore", "set"]), default="show")
 @lab_option
 @click.option("--delay", type=click.FloatRange(0), metavar="MS", help="One-way delay.")
@@ -41,10 +44,11 @@ def link(
     name: str, action: str, lab_name: str | None, delay: float | None, jitter: float | None, loss: float | None,
     bandwidth: float | None, direction: str,
 ) -> None:  # fmt: skip
-    """Show link NAME, cut or restore it, or set what it does to frames.
+    """Show link NAME, cut or restore it, or set what it does to frames; without a name, list the links.
 
     \b
-    Example:  sudo lab link wan cut
+    Example:  sudo lab link
+              sudo lab link wan cut
               sudo lab link wan set --delay 40 --loss 0.5
     """
     given = {"delay_ms": delay, "jitter_ms": jitter, "loss_percent": loss, "bandwidth_mbps": bandwidth}
@@ -53,18 +57,26 @@ def link(
         raise click.UsageError("nothing to set: give --delay, --jitter, --loss or --bandwidth")
     if action != "set" and changes:
         raise click.UsageError(f"--{next(iter(changes)).partition('_')[0]} goes with 'set'")
+    if not name:
+        from chimera.cli.inspect import links
+
+        links(ask(lab_name, "links"))
+        return
     found = ask(lab_name, "link", name=name, action=action, changes=changes, direction=direction)
     click.echo(f"{found['link']}: {'up' if found['up'] else 'cut'} ({found['how']})")
-    for side in ("forward", "backward"):
-        values = ", ".join(f"{key} {value:g}" for key, value in found[side].items() if value)
-        click.echo(f"  {side}: {values or 'not impaired'}")
-    for side, counters in found["counters"].items():
-        shown = ", ".join(f"{key} {value}" for key, value in counters.items() if value)
-        click.echo(f"  {side} so far: {shown or 'nothing'}")
+    from chimera.cli.tables import impairment
+
+    a, b = found["ends"]
+    for side, counted, way in (("forward", "fwd", f"{a} → {b}"), ("backward", "bwd", f"{b} → {a}")):
+        click.echo(f"  {side} ({way}): {impairment(found[side]) or 'not impaired'}")
+        counters = found["counters"].get(counted, {})
+        shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counters.items() if value)
+        if counters:
+            click.echo(f"    so far: {shown or 'nothing'}")
 
 
 @click.command(short_help="Power off a hypervisor or gateway, or end the controller.")
-@click.argument("node")
+@click.argument("node", shell_complete=complete("hypervisors"))
 @lab_option
 def stop(node: str, lab_name: str | None) -> None:
     """Stop NODE: a hypervisor, a gateway, or the word 'controller'.
@@ -76,7 +88,7 @@ def stop(node: str, lab_name: str | None) -> None:
 
 
 @click.command(short_help="Power it on again.")
-@click.argument("node")
+@click.argument("node", shell_complete=complete("hypervisors"))
 @lab_option
 def start(node: str, lab_name: str | None) -> None:
     """Start NODE again after 'lab stop'; returns when it takes part again.

@@ -9,21 +9,27 @@ from collections.abc import Callable
 
 import click
 
+from chimera import share
 from chimera.model.errors import InputError, MachineError
 
 
-def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Names of ``lab list KIND`` that begin as what was typed, for the shell's completion."""
-
-    def names(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-        from chimera.cli.files import LISTS
-
-        return [name for name, _ in LISTS[kind]() if name.startswith(typed)]
-
-    return names
+def complete_topology(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of topologies that begin as what was typed, for the shell's completion: their files are not read."""
+    return [path.stem for path in sorted(share.folder("topologies").glob("*.yaml")) if path.stem.startswith(typed)]
 
 
-complete_topology, complete_overlay, complete_scenario = map(_complete, ("topologies", "overlays", "scenarios"))
+def complete_scenario(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of scenarios and labs that begin as what was typed."""
+    scripts = [path.stem for path in share.folder("scripts").glob("[!_]*.py")]
+    labs = [path.parent.name for path in share.folder("labs").glob("*/lab.yaml")]
+    return [name for name in (*sorted(scripts), *sorted(labs)) if name.startswith(typed)]
+
+
+def complete_overlay(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of overlays that begin as what was typed."""
+    from chimera.overlay.registry import OVERLAYS
+
+    return [name for name in OVERLAYS if name.startswith(typed)]
 
 topology_option = click.option(
     "--topology",

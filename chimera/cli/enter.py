@@ -8,7 +8,8 @@ import sys
 
 import click
 
-from chimera.cli.status import ask, lab_option
+from chimera.cli.status import ask, complete, lab_option
+from chimera.model.errors import InputError, not_one_of
 
 
 @click.command(
@@ -16,23 +17,41 @@ from chimera.cli.status import ask, lab_option
     short_help="Run a program on a node of a running lab.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},  # the program's are its own
 )
-@click.argument("node")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="NODE COMMAND…",
+                shell_complete=complete("nodes", "endpoints"))  # fmt: skip
+@click.option("--all", "every", is_flag=True, help="On every VM, one after the other, instead of on NODE.")
 @lab_option
-def execute(node: str, command: tuple[str, ...], lab_name: str | None) -> None:
+def execute(words: tuple[str, ...], every: bool, lab_name: str | None) -> None:
     """Run COMMAND on NODE, with this terminal; its exit status is ours.
+
+    With --all it runs on every VM, its name above what it prints; the exit status is 1 if it failed on one.
 
     \b
     Example:  sudo lab exec web1 -- ping -c3 10.1.0.14
+              sudo lab exec --all -- ip -brief address
     """
+    node, command = ("", words) if every else (words[0], words[1:])
+    argv = command[1:] if command[:1] == ("--",) else command
+    if not argv:
+        raise click.UsageError("no program to run: give it after '--'")
+    known = ask(lab_name, "names")
+    if every:
+        failed = [vm for vm in known["vms"] if _titled(lab_name, vm, argv)]
+        raise click.exceptions.Exit(1 if failed else 0)
+    if node not in known["nodes"]:
+        raise InputError(not_one_of("node", node, known["nodes"]))
+    raise click.exceptions.Exit(_run(lab_name, node, argv))
+
+
+def _titled(lab_name: str | None, vm: str, argv: tuple[str, ...]) -> int:
+    click.echo(click.style(f"── {vm}", bold=True))
+    return _run(lab_name, vm, argv)
+
+
+def _run(lab_name: str | None, node: str, argv: tuple[str, ...]) -> int:
     from chimera.net import netns
 
-    argv = command[1:] if command[0] == "--" else command
-    if not argv:
-        raise click.UsageError("no program to run after '--'")
-    ask(lab_name, "inspect", node=node)  # is there such a node?
-    status = _inside(lab_name, lambda: os.execvp("nsenter", netns.command(node, argv)))
-    raise click.exceptions.Exit(status)
+    return _inside(lab_name, lambda: os.execvp("nsenter", netns.command(node, argv)))
 
 
 @click.command(short_help="Mininet's command line on a running lab.")

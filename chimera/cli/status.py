@@ -1,20 +1,43 @@
-"""``lab status`` and ``lab inspect``."""
+"""``lab status``, and how every verb finds the lab that it is for."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from chimera.model.errors import SessionError
+from chimera.model.errors import LabError, SessionError
+
+
+def complete_lab(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Labs that are up and begin as what was typed."""
+    from chimera.net import rundir
+
+    return [name for name in rundir.running() if name.startswith(typed)]
+
+
+def complete(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Names of these ``kinds`` (``nodes``, ``vms``, ``links`` …) in the lab that the command line is for."""
+
+    def names(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        try:
+            known = ask(context.params.get("lab_name") or os.environ.get("LAB"), "names")
+        except LabError:
+            return []  # no lab, or several: nothing to offer
+        return [name for kind in kinds for name in known[kind] if name.startswith(typed)]
+
+    return names
 
 
 def lab_option(function: Any) -> Any:
     """The option that says which lab is meant."""
     return click.option(
-        "--lab", "-l", "lab_name", default=None, metavar="NAME", help="Which lab (default: the only one)."
-    )(function)
+        "--lab", "-l", "lab_name", default=None, metavar="NAME", envvar="LAB", shell_complete=complete_lab,
+        help="Which lab (default: $LAB, or the only one that is up).",
+    )(function)  # fmt: skip
 
 
 def ask(lab_name: str | None, verb: str, **arguments: Any) -> Any:
@@ -56,14 +79,12 @@ def _print(name: str, facts: dict[str, Any]) -> None:
     if "hypervisors" not in facts:
         click.echo(f"{name}: a running scenario ({facts.get('scenario', '')})")
         return
-    options = ", ".join(f"{k}={v}" for k, v in facts["options"].items())
-    click.echo(
-        f"{name}: {facts['topology']} over {facts['overlay']}{f' ({options})' if options else ''}, "
-        f"up for {facts['age_s']:.0f} s"
-    )
+    click.echo(f"{name}: {summary(facts)}")
+    addresses = facts.get("addresses", {})  # a lab that another version started may not say them
     for hypervisor, vms in facts["hypervisors"].items():
         off = " (stopped)" if hypervisor in facts["stopped"] else ""
-        click.echo(f"  {hypervisor}{off}: {' '.join(vms) or '–'}")
+        listed = ", ".join(f"{vm} ({addresses[vm]})" if addresses.get(vm) else vm for vm in vms)
+        click.echo(f"  {hypervisor}{off}: {listed or '–'}")
     if facts["cut_links"]:
         click.echo(f"  cut: {' '.join(facts['cut_links'])}")
     click.echo(f"  controller: {facts['controller']}; migrations so far: {facts['migrations']}")
@@ -71,39 +92,8 @@ def _print(name: str, facts: dict[str, Any]) -> None:
         click.echo(f"  a switch refused: {text}")
 
 
-@click.command(short_help="Everything known about a running lab or a node of it.")
-@click.argument("node", default="")
-@lab_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(node: str, lab_name: str | None, as_json: bool) -> None:
-    """Show what a running lab knows of itself: nodes, addresses, links, forwarding state; or of one NODE.
-
-    \b
-    Example:  sudo lab inspect hv1 --json
-    """
-    found = ask(lab_name, "inspect", node=node)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    _show(found, 0)
-
-
-def _show(value: Any, depth: int) -> None:
-    """Nested data as indented lines."""
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value, start=1):
-        if isinstance(item, dict | list) and item and not _flat(item):
-            click.echo(f"{'  ' * depth}{key}:")
-            _show(item, depth + 1)
-        else:
-            click.echo(f"{'  ' * depth}{key}: {_line(item)}")
-
-
-def _flat(item: Any) -> bool:
-    parts = item.values() if isinstance(item, dict) else item
-    return not any(isinstance(p, dict | list) and p for p in parts)
-
-
-def _line(item: Any) -> str:
-    if isinstance(item, dict):
-        return ", ".join(f"{k} {v}" for k, v in item.items() if v not in ("", None, [], {})) or "–"
-    return ", ".join(map(str, item)) or "–" if isinstance(item, list) else str(item)
+def summary(facts: dict[str, Any]) -> str:
+    """Which experiment a lab is, and for how long it has been up."""
+    options = ", ".join(f"{k}={v}" for k, v in facts["options"].items())
+    what = f"{facts['topology']} over {facts['overlay']}{f' ({options})' if options else ''}"
+    return f"{what}, up for {facts['age_s']:.0f} s"

@@ -8,6 +8,7 @@ import select
 import click
 
 from chimera.cli import common
+from chimera.cli.status import complete_lab
 
 
 @click.command(short_help="Start a lab that stays up.")
@@ -53,10 +54,10 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
 
 
 @click.command(short_help="End a lab.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, envvar="LAB", shell_complete=complete_lab)
 @click.option("--all", "every", is_flag=True, help="End every lab.")
 def down(name: str | None, every: bool) -> None:
-    """End the lab called NAME, or the only one that runs.
+    """End the lab called NAME, or $LAB, or the only one that runs.
 
     \b
     Example:  sudo lab down dual-dc

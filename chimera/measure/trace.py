@@ -6,12 +6,13 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from chimera.measure import pcapng
 from chimera.measure.instruments import PROBE_PORT
 from chimera.measure.recorder import Recorder, start_capture
-from chimera.model.errors import InputError, did_you_mean
+from chimera.model.errors import InputError, not_one_of
 from chimera.model.hop import Hop, Trace
 from chimera.model.ports import INTEGRATION, PHYSICAL
 from chimera.model.result import Header
@@ -25,6 +26,7 @@ _FLOW = 0xFFFF_0000  # flows of probes count from 1
 _WARM_S = 1.0  # the first packets may wait for neighbours to be resolved
 _LOOK_S = 0.5
 _MATCHED = re.compile(r"^\s*(\d+)\. (.*priority .*)$")
+_ACTION = re.compile(r"^ {4,}(?!\s*(?:->|>>|\d+\. ))\s*(\S.*)$")  # indented below a match, and no remark
 _SHOWN = {  # a header's identifying fields; those that it has not in this frame are left out
     "eth": ("source", "destination"), "vlan": ("id",), "ip": ("source", "destination", "ttl"),
     "ipv6": ("source", "destination", "hops"), "udp": ("source", "destination"), "vxlan": ("vni",),
@@ -62,7 +64,25 @@ def trace(network: Network, source: str, destination: str) -> Trace:
             probe.stop()
         capture.stop()
         frames = [frame for path in capture.files.values() for frame in pcapng.read(path)]
-    return _follow(network, sender, receiver, frames, _peers(links))
+    found = _follow(network, sender, receiver, frames, _peers(links))
+    return replace(found, note=_apart(network, sender, receiver, target))
+
+
+def _apart(network: Network, sender: Endpoint, receiver: Endpoint, target: str) -> str:
+    """Why a packet between these two cannot arrive, where they belong to different tenants."""
+    topology = network.topology
+    tenants = [topology.segment_of(e).tenant if e.segment else "" for e in (sender, receiver)]
+    if not all(tenants) or tenants[0] == tenants[1]:
+        return ""
+    note = (
+        f"{sender.name} belongs to tenant {tenants[0]}, {receiver.name} to tenant {tenants[1]}: "
+        f"tenants cannot reach each other, so nothing is meant to arrive"
+    )
+    for other in topology.endpoints:
+        own = other.segment and topology.segment_of(other).tenant == tenants[0]
+        if own and other.ip.partition("/")[0] == target:
+            return f"{note}; within {tenants[0]}, {target} is {other.name}"
+    return note
 
 
 def _peers(links: Sequence[Link]) -> dict[str, str]:
@@ -74,10 +94,7 @@ def _peers(links: Sequence[Link]) -> dict[str, str]:
 def _endpoint(network: Network, name: str) -> Endpoint:
     names = [e.name for e in network.topology.endpoints]
     if name not in names:
-        hint = did_you_mean(name, names)
-        raise InputError(
-            f"no VM or host '{name}'\n    allowed: {', '.join(names)}" + (f"\n    fix: {hint}" if hint else "")
-        )
+        raise InputError(not_one_of("VM or host", name, names))
     return next(e for e in network.topology.endpoints if e.name == name)
 
 
@@ -152,7 +169,18 @@ def _flows(network: Network, node: str, interface: str, frame: pcapng.Frame) -> 
     flow, data = entry
     text = network.switches[node].appctl("ofproto/trace", INTEGRATION, flow, data.hex())
     inside, _, _ = text.partition(f'bridge("{PHYSICAL}")')
-    return [f"table {m[1]}: {m[2]}" for line in inside.splitlines() if (m := _MATCHED.match(line))]
+    return _matches(inside)
+
+
+def _matches(text: str) -> list[str]:
+    """What ``ofproto/trace`` says of one bridge: each entry that matched, and its actions."""
+    found: list[str] = []
+    for line in text.splitlines():
+        if matched := _MATCHED.match(line):
+            found.append(f"table {matched[1]}: {matched[2]}")
+        elif found and (action := _ACTION.match(line)):
+            found[-1] += f"{', ' if ' actions ' in found[-1] else ' actions '}{action[1]}"
+    return found
 
 
 def _entry(network: Network, interface: str, frame: pcapng.Frame) -> tuple[str, bytes] | None:

@@ -99,6 +99,13 @@ class TopologyError(InputError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+def not_one_of(what: str, found: str, allowed: Iterable[str]) -> str:
+    """The text for a name that nothing has: what there is, and which of it was probably meant."""
+    names = list(allowed)
+    hint = did_you_mean(found, names)
+    return f"no {what} '{found}'\n    allowed: {', '.join(names)}" + (f"\n    fix: {hint}" if hint else "")
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """A ``did you mean …?`` for ``word``, or an empty text where nothing is near."""
     near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)

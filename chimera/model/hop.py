@@ -10,8 +10,8 @@ class Hop:
     """A sighting: node, interface, microseconds since the first sighting, headers and the flows that matched.
 
     ``direction`` is ``in`` or ``out``; ``stack`` names the headers, outermost first; ``headers`` has each one's
-    identifying fields; ``flows`` are OpenFlow entries of that node's ``br-int``, in table order (where the packet
-    enters its pipeline here).
+    identifying fields; ``flows`` are OpenFlow entries of that node's ``br-int`` with their actions, in table order
+    (where the packet enters its pipeline here).
     """
 
     node: str
@@ -26,9 +26,13 @@ class Hop:
 
 @dataclass(frozen=True)
 class Trace:
-    """All hops of one packet; ``delivered`` says whether it was seen at its destination."""
+    """All hops of one packet; ``delivered`` says whether it was seen at its destination.
+
+    ``note`` says why it could not be, where the two belong to different tenants.
+    """
 
     source: str
     destination: str
     delivered: bool
     hops: list[Hop] = field(default_factory=list)
+    note: str = ""

@@ -83,6 +83,35 @@ def test_inspect_of_one_node(rack: RunningLab) -> None:
     assert wrong.returncode == 2 and "allowed:" in wrong.stderr
 
 
+def test_inspect_of_one_link_and_the_list_of_links(rack: RunningLab) -> None:
+    found = rack.json("inspect", "hv1--tor")
+    assert (found["link"], found["up"], found["ends"]) == ("hv1--tor", True, ["hv1:eth0", "tor:eth0"])
+    listed = rack("link").stdout
+    assert "hv1--tor" in listed and "hv2--tor" in listed and "up" in listed
+
+
+def test_tables_say_where_a_vm_is_and_what_its_address_is(rack: RunningLab) -> None:
+    vm = rack.endpoints["vm1"]
+    for shown in (rack("inspect").stdout, lab("status").stdout):
+        assert "vm1" in shown and vm["ip"].partition("/")[0] in shown
+    assert vm["mac"] in rack("inspect", "vm1").stdout
+
+
+def test_a_program_runs_on_every_vm(rack: RunningLab) -> None:
+    done = lab("exec", "--lab", rack.name, "--all", "--", "ip", "-4", "-brief", "address", "show", "dev", "eth0")
+    for name in ("vm1", "vm2", "vm3", "vm4"):
+        assert f"── {name}" in done.stdout and rack.endpoints[name]["ip"] in done.stdout
+    assert lab("exec", "--lab", rack.name, "--all", "--", "false", check=False).returncode == 1
+
+
+def test_the_environment_names_the_lab(rack: RunningLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "LAB", rack.name)
+    assert "hv1--tor" in lab("link").stdout
+    monkeypatch.setitem(ENVIRONMENT, "LAB", "no-such-lab")
+    refused = lab("link", check=False)
+    assert refused.returncode == 2 and "no-such-lab" in refused.stderr
+
+
 def test_mininets_command_line(rack: RunningLab) -> None:
     script = "nodes\nvm1 ping -c1 vm3\nlink hv1 tor down\nlink hv1 tor up\nvm1 ping -c1 -w5 vm3\nlink vm1 vm3 down\n"
     done = _type(rack, script)
