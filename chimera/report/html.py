@@ -100,7 +100,7 @@ def _header(result: Result, title: str) -> Markup:
 
 def _sections(result: Result, level: Detail, download: Markup) -> Iterator[Section]:
     yield "summary", "What the VM’s users noticed", _summary(result)
-    yield "notes", "What was worse, and why", _notes(result)
+    yield "notes", "Observations", _notes(result)
     yield "expectations", "Expectations", tables.expectations(result.expectations) if result.expectations else None
     yield "map", "Topology and paths", _map(result)
     for index, migration in enumerate(result.migrations, 1):
@@ -108,7 +108,7 @@ def _sections(result: Result, level: Detail, download: Markup) -> Iterator[Secti
         yield f"migration-{index}", heading, _migration(migration, result, level)
     yield "wire", "On the wire", _wire(result)
     yield "control", "Control plane, BUM traffic and state", _control(result)
-    yield "links", "Links: asked and got", tables.links(result.links) if result.links else None
+    yield "links", "Links: configured and measured", tables.links(result.links) if result.links else None
     yield "method", "How each number was obtained", _method()
     yield "lab", "The lab", [tables.lab(result), download]
 

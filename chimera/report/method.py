@@ -84,7 +84,7 @@ DEFINITIONS = (
         "Flows, MACs, mappings and routes read from the nodes at the end of the run.",
     ),
     Definition(
-        "links: asked and got",
+        "links: configured and measured",
         "What the topology wants of a link and what the link gives.",
         "Each impaired link is measured, one direction at a time, by itself; a dash means that it was not measured.",
     ),

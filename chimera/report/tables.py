@@ -99,22 +99,38 @@ def _hops(path: PathReport, sites: dict[str, str]) -> Markup | str:
 
 
 def links(found: Sequence[LinkReport]) -> Markup:
-    """Each impaired link: asked and got, and below the table how that was measured."""
+    """Each impaired link: configured and measured, and below the table how that was done."""
     hows = list(dict.fromkeys(report.how for report in found if report.how))
     notes = {"": NOT_MEASURED, **{how: str(number) for number, how in enumerate(hows, 1)}}
+    keys = link_keys(found)
     rows = [
-        (tag("span", report.link, class_="whole"), report.direction.replace("->", " → "), LINK_NAMES.get(key, key),
-         _amount(report.asked.get(key), key), _amount(report.got.get(key), key), notes[report.how])
+        (tag("span", report.link, class_="whole"), report.direction.replace("->", " → "),
+         *(configured_and_measured(report, key) for key in keys), notes[report.how])
         for report in found
-        for key in dict.fromkeys([*report.asked, *report.got])
     ]  # fmt: skip
-    columns = ("link", "direction", "what", "asked", "got", "how")
+    columns = ("link", "direction", *map(link_heading, keys), "how")
     methods = [tag("li", how) for how in hows]
-    return tag("div", table("Impaired links: asked and got", columns, rows, (3, 4)), tag("ol", methods, class_="soft"))
+    caption = "Impaired links: configured → measured"
+    return tag("div", table(caption, columns, rows, range(2, 2 + len(keys))), tag("ol", methods, class_="soft"))
 
 
-def _amount(value: float | None, key: str) -> str:
-    return unit(value, LINK_UNITS.get(key, ""))
+def link_keys(found: Sequence[LinkReport]) -> list[str]:
+    """What was configured or measured of any of these links, in one order."""
+    seen = {key for report in found for key in (*report.asked, *report.got)}
+    return [*(key for key in LINK_NAMES if key in seen), *sorted(seen - LINK_NAMES.keys())]
+
+
+def link_heading(key: str) -> str:
+    """The column of one of :func:`link_keys`, with its unit."""
+    return f"{LINK_NAMES.get(key, key)}{f' ({LINK_UNITS[key]})' if key in LINK_UNITS else ''}"
+
+
+def configured_and_measured(report: LinkReport, key: str) -> str:
+    """``10 → 10.02``: what one direction of a link was configured for, and what it gave; a dash for the unknown."""
+    configured, measured = report.asked.get(key), report.got.get(key)
+    if configured is None and measured is None:
+        return NOT_MEASURED
+    return f"{decimal(configured)} → {decimal(measured)}"
 
 
 def headers(wire: Wire, added: Collection[int]) -> Markup:

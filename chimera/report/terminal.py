@@ -22,7 +22,7 @@ from chimera.report.figures import (
     yes_no,
 )
 from chimera.report.story import sentence
-from chimera.report.tables import LINK_NAMES, LINK_UNITS
+from chimera.report.tables import configured_and_measured, link_heading, link_keys
 
 
 def print_result(result: Result, console: Console) -> None:
@@ -38,6 +38,10 @@ def print_result(result: Result, console: Console) -> None:
 
 
 def _sections(result: Result) -> Iterator[tuple[str, list[RenderableType]]]:
+    if result.expectations:
+        yield "Expectations", [_expectation(e.name, e.passed, e.detail) for e in result.expectations]
+    if result.notes:
+        yield "Observations", [_item(note) for note in result.notes]
     for index, migration in enumerate(result.migrations, 1):
         title = f"Migration {index}: {migration.vm}, {migration.source} → {migration.destination}"
         yield title, list(_migration(migration))
@@ -49,11 +53,7 @@ def _sections(result: Result) -> Iterator[tuple[str, list[RenderableType]]]:
         yield "Control plane, BUM traffic, state", [Text(line) for line in _control(result)]
     if result.links:
         hows = dict.fromkeys(link.how for link in result.links if link.how)
-        yield "Links: asked and got", [_links(result.links), *(Text(how, style="dim") for how in hows)]
-    if result.notes:
-        yield "What was worse, and why", [_item(note) for note in result.notes]
-    if result.expectations:
-        yield "Expectations", [_expectation(e.name, e.passed, e.detail) for e in result.expectations]
+        yield "Links: configured and measured", [_links(result.links), *(Text(how, style="dim") for how in hows)]
     timing = result.timing
     times = f"up {unit(timing.up_s, 's')} · run {unit(timing.run_s, 's')} · down {unit(timing.down_s, 's')}"
     yield "Timing", [Text(times)]
@@ -145,12 +145,10 @@ def _control(result: Result) -> Iterator[str]:
 
 
 def _links(links: Sequence[LinkReport]) -> Table:
-    table = _table([("direction", False), ("", False), ("asked", True), ("got", True)])
+    keys = link_keys(links)
+    table = _table([("direction", False), *((link_heading(key), True) for key in keys)])
     for link in links:
-        for index, key in enumerate(dict.fromkeys([*link.asked, *link.got])):
-            asked, got = (unit(side.get(key), LINK_UNITS.get(key, "")) for side in (link.asked, link.got))
-            direction = link.direction.replace("->", " → ") if index == 0 else ""
-            table.add_row(Text(direction), Text(LINK_NAMES.get(key, key)), asked, got)
+        table.add_row(Text(link.direction.replace("->", " → ")), *(configured_and_measured(link, key) for key in keys))
     return table
 
 

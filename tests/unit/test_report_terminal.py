@@ -41,8 +41,13 @@ def test_the_figures_are_there() -> None:
     text = printed(samples.vmotion(), 120)
     for words in ("web, hv1 → hv4", "52.2\u00a0ms", "TCP survived: yes", "✓ two migrations",
                   "50\u00a0bytes of overhead",
-                  "client external client", "14\u00a0BUM frames", "10.2\u00a0ms", "the trombone costs"):  # fmt: skip
+                  "client external client", "14\u00a0BUM frames", "10 → 10.2", "the trombone costs"):  # fmt: skip
         assert words in text
+
+
+def test_what_was_expected_is_said_before_any_table() -> None:
+    text = printed(samples.vmotion())
+    assert text.index("\nExpectations") < text.index("\nMigration 1") < text.index("\nLinks: configured and measured")
 
 
 def test_what_failed_is_marked_without_colour() -> None:
