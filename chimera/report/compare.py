@@ -10,12 +10,12 @@ from chimera.report.bars import label
 from chimera.report.columns import Column
 from chimera.report.drawn import sections
 from chimera.report.essay import asked_of, essay
-from chimera.report.figures import NOT_MEASURED, byte_count, largest, moved, ms, unit
+from chimera.report.figures import NOT_MEASURED, byte_count, count, largest, moved, ms, unit
 from chimera.report.findings import alike, runs
 from chimera.report.html import document
 from chimera.report.json import write_text
 from chimera.report.marks import Cell, Group, row
-from chimera.report.markup import Child, Markup, tag
+from chimera.report.markup import Child, Markup, folded, tag
 from chimera.report.measures import groups
 from chimera.report.method import DEFINITIONS
 from chimera.report.topology_map import stylesheet
@@ -76,8 +76,11 @@ def _sections(columns: Sequence[Column]) -> Iterator[Section]:
 
 def _drawn(columns: Sequence[Column]) -> Child:
     found = list(sections(columns))
-    nav = tag("nav", [tag("a", s.heading, href=f"#{s.anchor}") for s in found], aria_label="Figures")
-    return [nav, [(tag("h3", s.heading, id=s.anchor), s.body) for s in found]]
+    measured = [s for s in found if s.measured]
+    rest = [(tag("h3", s.heading, id=s.anchor), s.body) for s in found if not s.measured]
+    nav = tag("nav", [tag("a", s.heading, href=f"#{s.anchor}") for s in measured], aria_label="Figures")
+    return [nav, [(tag("h3", s.heading, id=s.anchor), s.body) for s in measured],
+            folded(f"Not measured in these runs: {count(len(rest), 'figure')}", rest)]  # fmt: skip
 
 
 def _method() -> Markup:

@@ -13,7 +13,7 @@ from chimera.report.figures import NOT_MEASURED
 from chimera.report.marks import Group, Row, row
 from chimera.report.measures import groups
 
-MARKS = {"best": ("+", "green"), "worst": ("-", "red"), "": (" ", "")}  # read without colour, too
+MARKS = {"best": ("▲", "green"), "worst": ("▼", "red"), "": (" ", "")}  # read without colour, too
 _INDENT = "  "
 _GAP = 2
 
@@ -27,7 +27,7 @@ def print_comparison(columns: Sequence[Column], console: Console) -> None:
         for shown in _blocks(columns, found, console.width, first):
             console.print(_table(columns, found, shown, first))
             console.print()
-        console.print(Text(f"+ best, - worst, {NOT_MEASURED} not measured; one run each says no more than that of it",
+        console.print(Text(f"▲ best, ▼ worst, {NOT_MEASURED} not measured; one run each says no more than that of it",
                            style="dim"))  # fmt: skip
     for column in columns:
         if column.result is None:

@@ -22,12 +22,23 @@ _LISTED_PATHS = 8
 _SENT_BY = (("broadcast", "broadcast"), ("unknown_unicast", "unknown unicast"), ("multicast", "multicast"))
 
 
+class _NotMeasured(Markup):
+    """Why there is no figure."""
+
+    __slots__ = ()
+
+
 class Section(NamedTuple):
     """A figure: its anchor, its heading, and what stands under it."""
 
     anchor: str
     heading: str
     body: Child
+
+    @property
+    def measured(self) -> bool:
+        """False where the body only says why there is no figure."""
+        return not isinstance(self.body, _NotMeasured)
 
 
 class Runs(NamedTuple):
@@ -72,8 +83,8 @@ def sections(columns: Sequence[Column]) -> Iterator[Section]:
     yield Section("loops", "A loop in the core", _loops(runs))
 
 
-def _not_measured(why: str) -> Markup:
-    return tag("p", tag("b", "Not measured"), f": {why}", class_="finding")
+def _not_measured(why: str) -> _NotMeasured:
+    return _NotMeasured(tag("p", tag("b", "Not measured"), f": {why}", class_="finding"))
 
 
 # -- overhead ----------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from chimera.model.result import Result
 from chimera.report.bars import label
 from chimera.report.columns import Column
 from chimera.report.drawn import Runs
-from chimera.report.figures import decimal
+from chimera.report.figures import count, decimal
 from chimera.report.findings import beside, listed
 from chimera.report.marks import Row, row
-from chimera.report.markup import Child, Markup, tag
+from chimera.report.markup import Child, Markup, folded, tag
 
 _SECTIONS = {"core": "state", "hypervisors": "state", "crossings": "stretch"}  # where else than under its own name
 
@@ -60,7 +60,18 @@ def essay(columns: Sequence[Column]) -> Child:
     """Every question, with what these runs have measured of it."""
     runs = Runs.of(columns)
     rows = {anchor: row(measure, runs.results) for anchor, measure in runs.measures.items()}
-    return [_asked(question, number, columns, runs, rows) for number, question in enumerate(QUESTIONS, 1)]
+    cards = [_asked(question, number, columns, runs, rows) for number, question in enumerate(QUESTIONS, 1)]
+    silent = [not _spoken_of(question, columns) for question in QUESTIONS]
+    rest = [card for card, unanswered in zip(cards, silent, strict=True) if unanswered]
+    return [
+        [card for card, unanswered in zip(cards, silent, strict=True) if not unanswered],
+        folded(f"Not measured in these runs: {count(len(rest), 'question')}", rest),
+    ]
+
+
+def _spoken_of(question: Question, columns: Sequence[Column]) -> bool:
+    """Whether any of these runs was of the question's overlays, with or without a result."""
+    return any(column.overlay in question.overlays and column.ran for column in columns)
 
 
 def _asked(question: Question, number: int, columns: Sequence[Column], runs: Runs, rows: dict[str, Row]) -> Markup:

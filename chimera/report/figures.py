@@ -66,6 +66,11 @@ def overlay_name(lab: LabInfo) -> str:
     return f"{lab.overlay} ({options})" if options else lab.overlay
 
 
+def chosen(lab: LabInfo) -> str:
+    """Every setting of a run that has a value."""
+    return ", ".join(f"{key}={value}" for key, value in lab.options.items() if value)
+
+
 def relation(vantage: Vantage) -> str:
     """What a vantage point is, in words."""
     return RELATIONS.get(vantage.relation, vantage.relation)

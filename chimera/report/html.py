@@ -16,7 +16,7 @@ from pathlib import Path
 from chimera.model.codec import to_json
 from chimera.model.result import Migration, Result
 from chimera.report import tables
-from chimera.report.figures import byte_count, count, decimal, flows, ms, unit
+from chimera.report.figures import byte_count, chosen, count, decimal, flows, ms, unit
 from chimera.report.json import write_text
 from chimera.report.lanes import DETAILS, Detail
 from chimera.report.latency import latency_chart
@@ -93,7 +93,7 @@ def _header(result: Result, title: str) -> Markup:
         text = f"{'✓' if result.passed else '✗'} {held} of {len(result.expectations)} expectations hold"
         verdict = tag("p", text, class_=f"verdict {'good' if result.passed else 'bad'}")
     lab = result.lab
-    options = ", ".join(f"{key}={value}" for key, value in lab.options.items())
+    options = chosen(lab)
     about = " · ".join(filter(None, [options, f"{lab.datapath} datapath", f"Chimera Lab {lab.version}", lab.started]))
     return tag("header", tag("p", about, class_="soft"), tag("h1", title), verdict)
 

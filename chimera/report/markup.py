@@ -59,3 +59,9 @@ def _attribute(key: str, value: str | float | bool | None) -> str:
     if value is True:
         return f" {key}"
     return f' {key}="{number(value) if isinstance(value, (int, float)) else escape(value)}"'
+
+
+def folded(summary: str, body: Iterable[Child]) -> Markup | None:
+    """Content that is out of the way until it is asked for; ``None`` where there is none."""
+    inside = list(body)
+    return tag("details", tag("summary", summary), inside) if inside else None

@@ -94,10 +94,10 @@
       made.setAttribute("aria-label", name);
     };
     if (zoomable) {
-      button("+", "Zoom in", () => zoom(chart, 0.5));
-      button("−", "Zoom out", () => zoom(chart, 2));
-      button("‹", "Earlier", () => pan(chart, -0.3));
-      button("›", "Later", () => pan(chart, 0.3));
+      button("zoom in", "Zoom in", () => zoom(chart, 0.5));
+      button("zoom out", "Zoom out", () => zoom(chart, 2));
+      button("‹ earlier", "Earlier", () => pan(chart, -0.3));
+      button("later ›", "Later", () => pan(chart, 0.3));
       button("all", "Show all of the migration", () => show(chart, Number(chart.dataset.first), Number(chart.dataset.last)));
       button("reset", "Back to the first view", () => show(chart, ...home));
       chart.tabIndex = 0;
@@ -110,8 +110,9 @@
     const output = add(tools, "output", "");
     output.textContent = zoomable ? "drag a stretch to enlarge it; point to read" : "drag a stretch to enlarge it below";
     const cursor = add(chart, "div", "cursor");
+    const across = (part) => `(100% - var(--gutter)) * ${part}`;  // of the drawing's width, in the chart's terms
     const share = (event) => {
-      const box = chart.getBoundingClientRect();
+      const box = chart.querySelector(".axis").getBoundingClientRect();
       return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
     };
     let from = null, brush = null;
@@ -125,9 +126,10 @@
     chart.addEventListener("pointermove", (event) => {
       const at = share(event), [start, end] = windowOf(chart);
       cursor.style.display = "block";
-      cursor.style.left = `${at * 100}%`;
+      cursor.style.left = `calc(var(--gutter) + ${across(at)})`;
       output.textContent = readout(chart, start + (end - start) * at, end - start);
-      if (brush) Object.assign(brush.style, { left: `${Math.min(from, at) * 100}%`, width: `${Math.abs(at - from) * 100}%` });
+      if (brush) Object.assign(brush.style, {
+        left: `calc(var(--gutter) + ${across(Math.min(from, at))})`, width: `calc(${across(Math.abs(at - from))})` });
     });
     chart.addEventListener("pointerup", (event) => {
       if (!brush) return;

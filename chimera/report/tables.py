@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from chimera.model.result import Bum, Control, Expectation, LinkReport, Migration, NodeState, PathReport, Result, Wire
-from chimera.report.figures import NOT_MEASURED, byte_count, count, decimal, flows, ms, relation, unit, yes_no
+from chimera.report.figures import NOT_MEASURED, byte_count, chosen, count, decimal, flows, ms, relation, unit, yes_no
 from chimera.report.markup import Child, Markup, tag
 
 LINK_UNITS = {"delay_ms": "ms", "jitter_ms": "ms", "loss_percent": "%", "bandwidth_mbps": "Mbit/s"}
@@ -49,7 +49,7 @@ def vantage_points(migration: Migration) -> Markup:
         "vantage point", "what it is", "outage", "of it stun", "of it network", "probes sent", "lost", "duplicated",
         "misdelivered", "a probe every",
     )  # fmt: skip
-    return table(f"What was noticed of the migration of {migration.vm}", columns, rows, range(2, 10))
+    return table(f"What was noticed of {_move(migration)}", columns, rows, range(2, 10))
 
 
 def phases(migration: Migration) -> Markup:
@@ -58,7 +58,7 @@ def phases(migration: Migration) -> Markup:
         (p.name, unit(p.start_s - migration.started_s, "s"), ms((p.end_s - p.start_s) * 1000), p.detail)
         for p in migration.phases
     ]
-    return table("Phases", ("phase", "began after", "took", ""), rows, (1, 2))
+    return table(f"Phases of {_move(migration)}", ("phase", "began after", "took", ""), rows, (1, 2))
 
 
 def rounds(migration: Migration) -> Markup:
@@ -66,9 +66,13 @@ def rounds(migration: Migration) -> Markup:
     rows = [
         (str(r.number), unit(r.megabytes, "MB"), unit(r.seconds, "s"), unit(r.mbps, "Mbit/s")) for r in migration.rounds
     ]
-    return table(
-        "Pre-copy rounds, over TCP between the hypervisors", ("round", "memory", "took", "rate"), rows, (1, 2, 3)
-    )
+    caption = f"Pre-copy rounds of {_move(migration)}, over TCP between the hypervisors"
+    return table(caption, ("round", "memory", "took", "rate"), rows, (1, 2, 3))
+
+
+def _move(migration: Migration) -> str:
+    """A migration by name: captions of tables are names of regions, and two regions need two names."""
+    return f"the migration of {migration.vm} from {migration.source} to {migration.destination}"
 
 
 def paths(result: Result) -> Markup:
@@ -76,8 +80,8 @@ def paths(result: Result) -> Markup:
     sites = {n.name: n.site for n in result.map.nodes}
     rows = [
         (
-            f"{source}\u00a0→\u00a0{target}", f"{index}. {p.when}", _hops(p, sites), ms(p.rtt_ms),
-            decimal(p.wan_crossings), unit(p.throughput_mbps, "Mbit/s"), decimal(p.packets),
+            f"{source}\u00a0→\u00a0{target}", tag("span", f"{index}. {p.when}", class_="whole"), _hops(p, sites),
+            ms(p.rtt_ms), decimal(p.wan_crossings), unit(p.throughput_mbps, "Mbit/s"), decimal(p.packets),
         )
         for (source, target), found in flows(result.paths).items()
         for index, p in enumerate(found, 1)
@@ -185,7 +189,7 @@ def state(found: dict[str, NodeState]) -> Markup:
 def lab(result: Result) -> Markup:
     """Which experiment this was, and on what."""
     info, timing = result.lab, result.timing
-    options = ", ".join(f"{key}={value}" for key, value in info.options.items())
+    options = chosen(info)
     rows = [
         ("scenario", info.scenario), ("topology", info.topology), ("overlay", info.overlay),
         ("options", options or "none"),

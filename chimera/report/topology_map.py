@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from itertools import pairwise
 from math import dist
 
 from chimera.model.result import Map, MapNode, Migration, PathReport
-from chimera.report.geometry import Box, Cable, Layout, Point
+from chimera.report.geometry import Box, Cable, Layout, Point, text_width
 from chimera.report.layout import lay_out
 from chimera.report.markup import Markup, number, tag
 from chimera.report.traces import SPACING, guests_of, trace
 
 MOMENT_STYLES = 6  # colours and dashes of paths that style sheets define
+_BADGE = 7.5  # radius of a moment's number on its line
 
 
 def stylesheet(*names: str) -> str:
@@ -70,7 +71,8 @@ def _draw(drawn: Map, layout: Layout, flows: Sequence[Sequence[PathReport]]) -> 
     """Everything, back to front: the lines of paths run over hypervisors, and under names and what is inside."""
     placed = [n for n in drawn.nodes if n.name in layout.nodes]
     by_name = {n.name: n for n in placed}
-    ways = [_Ways(flow, index, layout, drawn) for index, flow in enumerate(flows)]
+    labels = [*_labels(placed, layout)]
+    ways = [_Ways(flow, index, layout, drawn, labels) for index, flow in enumerate(flows)]
     return tag(
         "g",
         [_site(name, box, layout.fabric.get(name, "")) for name, box in layout.sites.items()],
@@ -117,6 +119,7 @@ def _label(cable: Cable) -> Markup:
     return _text(at, cable.link.label, "cable-label wan-label" if cable.link.inter_site else "cable-label")
 
 
+_OPEN = {"switch", "router", "client"}  # drawn on the paper's own ground
 _KINDS = {"switch", "router", "hypervisor", "gateway", "client", "bare-metal"}
 
 
@@ -128,7 +131,7 @@ def _node(node: MapNode, box: Box) -> Markup:
 
 
 def _name(node: MapNode, box: Box) -> Markup:
-    return _text((box.centre[0], box.y + 17), node.name, "node-name")
+    return _text((box.centre[0], box.y + 17), node.name, "node-name open" if node.kind in _OPEN else "node-name")
 
 
 def _chip(node: MapNode, box: Box, guest_of: str = "") -> Markup:
@@ -146,10 +149,27 @@ def _more(layout: Layout, host: str, names: Sequence[str]) -> Markup:
     return tag("g", tag("title", ", ".join(names)), _text(at, f"+ {len(names)} more", "vm-name"))
 
 
-class _Ways:
-    """The ways of one flow, one line a moment, side by side and numbered."""
+def _labels(placed: Sequence[MapNode], layout: Layout) -> Iterator[Box]:
+    """Where words stand, so that no badge is put over them."""
+    for node in placed:
+        box = layout.nodes[node.name]
+        title = node.kind == "hypervisor"  # its VMs have boxes of their own; a line may be marked between them
+        width = text_width(node.name)
+        yield Box(box.centre[0] - width / 2, box.y, width, 22) if title else box
+    yield from layout.guests.values()
+    for cable in layout.cables:
+        if cable.label_at:
+            width = text_width(cable.link.label)
+            yield Box(cable.label_at[0] - width / 2, cable.label_at[1] - 12, width, 16)
 
-    def __init__(self, paths: Sequence[PathReport], index: int, layout: Layout, drawn: Map) -> None:
+
+class _Ways:
+    """The ways of one flow, one line a moment, side by side and numbered; no number covers one of ``labels``."""
+
+    def __init__(
+        self, paths: Sequence[PathReport], index: int, layout: Layout, drawn: Map, labels: Sequence[Box]
+    ) -> None:
+        self._labels = labels
         self.class_ = f"layer flow-{index}"
         middle = (len(paths) - 1) / 2
         traced = [(p, trace(p, layout, drawn, (i - middle) * SPACING)) for i, p in enumerate(paths)]
@@ -161,7 +181,11 @@ class _Ways:
 
     def badges(self) -> Markup:
         """The moments' numbers, each beside the start of its line's longest stretch."""
-        return tag("g", [self._badge(index, points) for index, _, points in self.ways], class_=self.class_)
+        taken: list[Point] = []
+        for index, _, points in self.ways:
+            taken.append(_free_place(points, index, self._labels, taken))
+        drawn = [self._badge(index, at) for (index, _, _), at in zip(self.ways, taken, strict=True)]
+        return tag("g", drawn, class_=self.class_)
 
     @staticmethod
     def _line(index: int, path: PathReport, points: Sequence[Point]) -> Markup:
@@ -174,9 +198,33 @@ class _Ways:
         )
 
     @staticmethod
-    def _badge(index: int, points: Sequence[Point]) -> Markup:
-        (ax, ay), (bx, by) = max(pairwise(points), key=lambda ends: dist(*ends))
-        share = min(0.9, (16 + 19 * index) / max(dist((ax, ay), (bx, by)), 1))
-        x, y = ax + (bx - ax) * share, ay + (by - ay) * share
-        circle = tag("circle", class_="badge", cx=x, cy=y, r=7.5)
-        return tag("g", circle, _text((x, y + 3.5), str(index + 1), "badge-text"), class_=f"m{index % MOMENT_STYLES}")
+    def _badge(index: int, at: Point) -> Markup:
+        circle = tag("circle", class_="badge", cx=at[0], cy=at[1], r=_BADGE)
+        text = _text((at[0], at[1] + 3.5), str(index + 1), "badge-text")
+        return tag("g", circle, text, class_=f"m{index % MOMENT_STYLES}")
+
+
+def _free_place(points: Sequence[Point], index: int, labels: Sequence[Box], taken: Sequence[Point]) -> Point:
+    """A place on a line, or where words fill all of it beside it, for its number: along the longest stretch first."""
+    stretches = sorted(pairwise(points), key=lambda ends: -dist(*ends))
+    candidates = [
+        _along(ends, step, aside) for aside in (0.0, 15.0, -15.0, 30.0, -30.0) for ends in stretches
+        for step in range(16 + 19 * index, max(int(dist(*ends)) - 8, 17 + 19 * index), 6)
+    ]  # fmt: skip
+    free = (at for at in candidates if not any(_covers(at, box) for box in labels))
+    return next((at for at in free if all(dist(at, other) > 2 * _BADGE for other in taken)), candidates[0])
+
+
+def _along(ends: tuple[Point, Point], step: float, aside: float) -> Point:
+    """The point ``step`` pixels along a stretch and ``aside`` from it."""
+    (ax, ay), (bx, by) = ends
+    length = max(dist(*ends), 1.0)
+    dx, dy = (bx - ax) / length, (by - ay) / length
+    step = min(step, 0.9 * length)
+    return ax + dx * step - dy * aside, ay + dy * step + dx * aside
+
+
+def _covers(at: Point, box: Box) -> bool:
+    return (
+        box.x - _BADGE < at[0] < box.x + box.width + _BADGE and box.y - _BADGE < at[1] < box.y + box.height + _BADGE
+    )

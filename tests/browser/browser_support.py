@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,30 @@ const touch = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < 
 return [boxes.length,
   boxes.flatMap(([name, a], i) => boxes.slice(i + 1).filter(([, b]) => touch(a, b)).map(([other]) => [name, other]))];
 """
+
+# Words of the first selector that an element of the second covers, or that stand over it.
+COVERED = """
+const around = (e) => {
+  const range = document.createRange(); range.selectNodeContents(e); return range.getBoundingClientRect(); };
+const shown = (b) => b.width > 1 && b.height > 1;
+const over = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+const things = [...document.querySelectorAll(arguments[1])].map((e) => e.getBoundingClientRect()).filter(shown);
+const words = [...document.querySelectorAll(arguments[0])].map((e) => [e.textContent, around(e)])
+  .filter(([, b]) => shown(b));
+return [words.length, things.length,
+  words.filter(([, a]) => things.some((b) => over(a, b))).map(([text]) => text)];
+"""
+
+
+def accessibility(browser: Any) -> list[str]:
+    """What axe-core finds wrong with the page that is shown: rule, and the first element it is about."""
+    axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text("utf-8")
+    browser.execute_script(axe)
+    found = browser.execute_async_script(
+        "const done = arguments[0]; axe.run(document).then((r) => done(r.violations), (e) => done([{id: String(e)}]))"
+    )
+    return [f"{v['id']}: {v.get('nodes', [{}])[0].get('html', '')[:200]}" for v in found]
+
 
 CONTRAST = """
 const lum = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number).map((v) => v / 255)

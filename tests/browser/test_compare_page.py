@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 import report_samples as samples
-from browser_support import CONTRAST, WIDTHS, background, requested, show
+from browser_support import CONTRAST, WIDTHS, accessibility, background, requested, show
 
 from chimera.report.compare import write_comparison
 from chimera.report.html import write_html
@@ -49,6 +49,22 @@ def test_words_stand_out_from_their_ground(browser: Any, page: Path, scheme: str
     show(browser, page, prefers_color_scheme=scheme)
     assert background(browser) == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 23, 30)"}[scheme]
     assert browser.execute_script(CONTRAST) == []
+
+
+@pytest.mark.parametrize("width", (390, 1600))
+def test_axe_finds_nothing(browser: Any, page: Path, width: int) -> None:
+    show(browser, page, width)
+    assert accessibility(browser) == []
+
+
+def test_what_was_not_measured_is_folded_away_and_can_be_unfolded(browser: Any, page: Path) -> None:
+    show(browser, page)
+    folded = browser.find_elements("css selector", "details")
+    assert folded and not any(e.find_element("css selector", "h3").is_displayed() for e in folded)
+    folded[0].find_element("css selector", "summary").click()
+    assert folded[0].find_element("css selector", "h3").is_displayed()
+    shown = browser.find_elements("css selector", "section > .question, section > .finding")
+    assert not any("Not measured: no overlay" in e.text for e in shown)
 
 
 def test_an_overlay_leads_to_its_own_report(browser: Any, page: Path) -> None:

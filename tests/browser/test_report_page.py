@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import report_samples as samples
-from browser_support import CONTRAST, OVERLAPS, WIDTHS, background, requested, show
+from browser_support import CONTRAST, COVERED, OVERLAPS, WIDTHS, accessibility, background, requested, show
 
 from chimera.report.html import write_html
 
@@ -56,6 +56,41 @@ def test_words_do_not_overlap(browser: Any, pages: Path, words: str, width: int)
     found, overlapping = browser.execute_script(OVERLAPS, words)
     assert found > 4
     assert overlapping == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_label_is_over_what_is_drawn(browser: Any, pages: Path, width: int) -> None:
+    show(browser, pages / "vmotion.html", width)
+    words, drawings, covered = browser.execute_script(COVERED, ".row-name, .value", "svg.plot")
+    assert words > 4 and drawings > 4 and covered == []
+    words, badges, covered = browser.execute_script(COVERED, "svg.map text:not(.badge-text)", "svg.map .badge")
+    assert words > 4 and badges > 1 and covered == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_contents_stay_in_sight(browser: Any, pages: Path, width: int) -> None:
+    show(browser, pages / "vmotion.html", width)
+    browser.execute_script("window.scrollTo(0, document.body.scrollHeight / 2)")
+    box = browser.execute_script("return document.querySelector('body > nav').getBoundingClientRect().toJSON()")
+    assert 0 <= box["top"] < 60 and box["bottom"] <= 1000
+    browser.find_element("css selector", "body > nav a[href='#wire']").click()
+    heading = browser.execute_script("return document.querySelector('#wire').getBoundingClientRect().top")
+    assert heading >= (box["bottom"] if width < 1180 else 0)
+
+
+@pytest.mark.parametrize("width", (390, 1600))
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(browser: Any, pages: Path, name: str, width: int) -> None:
+    show(browser, pages / f"{name}.html", width)
+    assert accessibility(browser) == []
+
+
+def test_what_scrolls_sideways_says_so(browser: Any, pages: Path) -> None:
+    """A shadow that scrolls with nothing, under covers that scroll with the content."""
+    show(browser, pages / "vmotion.html", 390)
+    cue = "return [...document.querySelectorAll('.scroll')].map((e) => getComputedStyle(e).backgroundAttachment)"
+    found = browser.execute_script(cue)
+    assert found and set(found) == {"local, local, scroll, scroll"}
 
 
 def test_forty_hypervisors_have_readable_names(browser: Any, pages: Path) -> None:
@@ -129,9 +164,10 @@ def test_buttons_and_keys_zoom(browser: Any, pages: Path) -> None:
 def test_a_stretch_dragged_on_the_overview_is_enlarged_below(browser: Any, pages: Path) -> None:
     show(browser, pages / "vmotion.html")
     overview = browser.find_element("css selector", ".chart.overview")
+    axis = overview.find_element("css selector", ".axis")
     browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", overview)
-    width = overview.size["width"]
-    ActionChains(browser).move_to_element_with_offset(overview, -width // 4, 0).click_and_hold().move_by_offset(
+    width = axis.size["width"]
+    ActionChains(browser).move_to_element_with_offset(axis, -width // 4, 0).click_and_hold().move_by_offset(
         width // 4, 0
     ).release().perform()
     start, end = window_of(browser, overview)

@@ -198,7 +198,7 @@ def test_every_overlay_is_there_at_every_width(width: int) -> None:
 def test_the_terminal_marks_without_colour() -> None:
     text = printed([Column("vxlan", samples.vmotion()), Column("vlan", samples.vmotion("vlan", slower=40))], 80)
     outage = next(line for line in text.splitlines() if "outage, worst" in line)
-    assert outage.split() == ["outage,", "worst", "52.2", "ms", "+", "92.2", "ms", "-"]
+    assert outage.split() == ["outage,", "worst", "52.2", "ms", "▲", "92.2", "ms", "▼"]
 
 
 def test_the_terminal_says_why_an_overlay_failed() -> None:
