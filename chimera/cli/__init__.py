@@ -34,7 +34,7 @@ COMMANDS = {
     "schema": ("chimera.cli.files:schema", "Print the JSON Schema of topology or lab files."),
     "list": ("chimera.cli.files:list_", "List topologies, overlays, scenarios and labs."),
     "compare": ("chimera.cli.compare:compare", "Compare results in one table."),
-    "doctor": ("chimera.cli.doctor:doctor", "What this machine can do, and how to fix what it cannot."),
+    "doctor": ("chimera.cli.doctor:doctor", "What this machine can do, and how to fix what is missing."),
     "bench": ("chimera.cli.bench:bench", "Measure the lab itself: startup, dataplane, vmotion."),
     "completion": ("chimera.cli.completion:completion", "Print a completion script for your shell."),
     "test": ("chimera.cli.test:test", "Run the lab's own tests."),

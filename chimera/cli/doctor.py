@@ -16,7 +16,7 @@ from chimera.overlay.mtu import needs
 _STATE = {True: ("yes", "green"), False: ("no", "yellow"), None: ("untried", "yellow")}
 
 
-@click.command(short_help="What this machine can do, and how to fix what it cannot.")
+@click.command(short_help="What this machine can do, and how to fix what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on stdout.")
 def doctor(as_json: bool) -> None:
     """Try what a lab needs of this machine, and say what follows from each gap and how to fix it.
@@ -69,7 +69,7 @@ def _show_needs(console: Console) -> None:
 
 def _table(capabilities: list[Capability]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("what", "there", "is", "detail"):
+    for heading in ("check", "available", "needed", "detail"):
         table.add_column(heading, overflow="fold")
     for item in capabilities:
         word, colour = _STATE[item.present]
