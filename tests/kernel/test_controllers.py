@@ -246,6 +246,7 @@ def test_a_move_while_the_controller_is_dead_is_mended_when_it_returns(known: Ri
     known.move("r2", "hv1", "hv2")
 
 
+@pytest.mark.alone
 def test_it_listens_where_it_was_told_and_soon(tmp_path: Path) -> None:
     """On the management address alone, and in 0.6 s of CPU, or a little more than the framework takes to import.
 

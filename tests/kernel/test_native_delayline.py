@@ -50,6 +50,7 @@ def cable() -> Iterator[Cable]:
         yield Cable(a, middle, b, middle.start(tool("delayline"), "toa", "tob", "--seed", "1"))
 
 
+@pytest.mark.alone
 def test_delay_is_per_direction(cable: Cable) -> None:
     tell(cable.line, "set fwd delay_ms=10")
     tell(cable.line, "set bwd delay_ms=30")
@@ -59,10 +60,12 @@ def test_delay_is_per_direction(cable: Cable) -> None:
     assert link["forward"]["loss_percent"] == link["backward"]["loss_percent"] == 0
 
 
+@pytest.mark.alone
 def test_without_impairment_a_frame_passes_at_once(cable: Cable) -> None:
     assert cable.probe()["forward"]["delay_min_ms"] < 0.2
 
 
+@pytest.mark.alone
 def test_bandwidth_is_what_was_asked(cable: Cable) -> None:
     tell(cable.line, "set fwd bandwidth_mbps=50")
     tell(cable.line, "set bwd bandwidth_mbps=200")
@@ -79,6 +82,7 @@ def test_loss_is_random_and_counted(cable: Cable) -> None:
     assert cable.stats()["dropped_loss"] > 140
 
 
+@pytest.mark.alone
 def test_jitter_spreads_the_delay(cable: Cable) -> None:
     tell(cable.line, "set fwd delay_ms=10,jitter_ms=4")
     forward = cable.probe("--frames", "100", "--interval-us", "3000")["forward"]
@@ -87,6 +91,7 @@ def test_jitter_spreads_the_delay(cable: Cable) -> None:
     assert forward["delay_p95_ms"] > 12
 
 
+@pytest.mark.alone
 def test_the_queue_drops_its_tail(cable: Cable) -> None:
     with namespaces(3) as (a, middle, b):
         a.link("a0", middle, "toa")
@@ -147,6 +152,7 @@ def test_the_end_of_the_commands_is_not_the_end_of_the_line(cable: Cable) -> Non
     assert " 0% packet loss" in cable.ping()
 
 
+@pytest.mark.alone
 def test_nonsense_is_refused_and_changes_nothing(cable: Cable) -> None:
     tell(cable.line, "set fwd delay_ms=ten\nset up delay_ms=1\njump\n\nset fwd delay=3")
     assert cable.stats()["frames"] == 0  # it still answers

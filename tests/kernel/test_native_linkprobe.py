@@ -6,11 +6,13 @@ import json
 import subprocess
 import time
 
+import pytest
 from native_support import namespaces, needs_root, tool
 
 pytestmark = needs_root
 
 
+@pytest.mark.alone
 def test_several_links_are_measured_in_one_run() -> None:
     with namespaces(2) as (a, b):
         for name in ("one", "two"):

@@ -40,6 +40,7 @@ def stream(out: Path) -> ProbeStream:
     return read_stream(out, vantage="a", target="b", relation="neighbour")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("to", "bind"), [("10.0.0.2", "10.0.0.1"), ("fd00::2", "fd00::1")])
 def test_every_probe_is_answered_at_a_steady_rate(
     pair: tuple[Namespace, Namespace], tmp_path: Path, to: str, bind: str
