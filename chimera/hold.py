@@ -71,7 +71,6 @@ class Verbs:
             "trace",
             "capture_start",
             "capture_stop",
-            "down",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -234,11 +233,6 @@ class Verbs:
         path = Path(to)
         shutil.copy(capture.files[link], path)
         return {"bytes": path.stat().st_size, "counts": counts}
-
-    def down(self, progress: Progress) -> dict[str, Any]:
-        """End the lab."""
-        threading.Timer(0.05, self.server.done.set).start()  # after this answer has left
-        return {"down": True}
 
 
 def _shown(impairment: Impairment) -> dict[str, float]:

@@ -7,7 +7,6 @@ starts nothing; :func:`run` and :func:`hold` are what the first process of the s
 from __future__ import annotations
 
 import platform
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chimera import __version__, share
-from chimera.load import load_topology
+from chimera.load import TOPOLOGY_SETTINGS, load_topology, take_settings
 from chimera.measure import conclude, explain, links, loops, state
 from chimera.measure.instruments import Instruments
 from chimera.model.control import Inventory
@@ -26,7 +25,6 @@ from chimera.model.record import Moment
 from chimera.model.result import (
     Control,
     ControlMark,
-    Expectation,
     LabInfo,
     LinkReport,
     Mark,
@@ -105,7 +103,7 @@ def prepare_topology(
     overlay = registry.get(overlay_name)
     script = find_script(scenario) if scenario else None
     given = dict(settings or {})
-    topology = _set_topology(topology, given)
+    topology = take_settings(topology, given)
     for_script = script.take_settings(given) if script else {}
     if script:
         script.check_settings(for_script, topology)
@@ -139,23 +137,13 @@ def prepare_topology(
     )  # fmt: skip
 
 
-def _set_topology(topology: Topology, given: dict[str, str]) -> Topology:
-    """Apply and remove the settings that are the topology's own."""
-    if "underlay_mtu" not in given:
-        return topology
-    text = given.pop("underlay_mtu")
-    if not re.fullmatch("[0-9]{4}", text) or not 1280 <= int(text) <= 9000:
-        raise InputError(f"underlay_mtu cannot be '{text}'\n    allowed: 1280 to 9000")
-    return replace(topology, underlay_mtu=int(text))
-
-
 def _refuse_unknown(given: Mapping[str, str], overlay: Overlay, script: Script | None) -> None:
     """Refuse settings that are nobody's; what scenario, migration and topology took is not in ``given`` any more."""
     groups = {
         f"scenario {script.name}" if script else "": tuple(script.defaults) if script else (),
         "migration": MIGRATION_SETTINGS,
         f"overlay {overlay.name}": tuple(option.name for option in overlay.options),
-        "topology": ("underlay_mtu",),
+        "topology": tuple(TOPOLOGY_SETTINGS),
     }
     known = [name for names in groups.values() for name in names]
     unknown = [name for name in given if name not in known]
@@ -365,8 +353,3 @@ def output_folder(out: Path | None, name: str) -> Iterator[Path | None]:
                 item.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def failed(result: Result) -> list[Expectation]:
-    """The expectations that do not hold."""
-    return [e for e in result.expectations if not e.passed]

@@ -35,7 +35,7 @@ from chimera.overlay.base import Overlay
 from chimera.overlay.ports import datapath_id
 from controllers import framework, translate
 from controllers.attachments import Attachments
-from controllers.report import Line, Reporter
+from controllers.report import Reporter
 from controllers.sessions import Adoption, Session
 from controllers.watch import Rows, Watch
 
@@ -83,8 +83,7 @@ class OverlayController(app_manager.RyuApp):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         inventory = from_json(Path(self.CONF.inventory).read_bytes(), Inventory)
-        self.tally = framework.Tally()
-        self.reporter = Reporter(inventory.api, self._answer)
+        self.reporter = Reporter(inventory.api)
         self.core = self.overlay.core(inventory)
         self.state = self.core.initial()
         self.names = {datapath_id(node): node.name for node in inventory.topology.vteps}
@@ -254,17 +253,8 @@ class OverlayController(app_manager.RyuApp):
             self.reporter.tell({"event": "located", "interface": interface, "switch": new.get(interface, "")})
         self._moved = self._moved or bool(moved)
 
-    def _on_message(self, node: str, kind: str, size: int, outgoing: bool) -> None:
-        self.tally.count(kind, size, outgoing)
+    def _on_message(self, node: str, kind: str, size: int) -> None:
         self.reporter.mark({"t": time.time(), "type": kind, "node": node, "bytes": size})
-
-    def _answer(self, asked: Line) -> Line:
-        match asked.get("ask"):
-            case "counters":
-                return {"event": "counters", **self.tally.report()}
-            case "locations":
-                return {"event": "locations", "locations": self.core.locations(self.state)}
-        return {"event": "error", "text": f"cannot answer {asked}"}
 
 
 def _is_up(port: Any) -> bool:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import ryu.base.app_manager  # noqa: F401  first: os-ken's controller module and it import each other
@@ -26,35 +24,7 @@ _HEADER = struct.Struct("!BBHI")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQ")  # ofp_flow_stats up to the cookie, OpenFlow 1.3.5 section 7.3.5.2
 TYPES = {value: name.removeprefix("OFPT_") for name, value in vars(ofp).items() if name.startswith("OFPT_")}
 
-OnMessage = Callable[[str, str, int, bool], None]  # switch, type, bytes, whether the controller sent it
-
-
-@dataclass
-class Tally:
-    """Control messages of the run: how many of each type, and bytes, both ways."""
-
-    sent: Counter[str] = field(default_factory=Counter)
-    received: Counter[str] = field(default_factory=Counter)
-    bytes_sent: int = 0
-    bytes_received: int = 0
-
-    def count(self, name: str, size: int, outgoing: bool) -> None:
-        """One more message."""
-        if outgoing:
-            self.sent[name] += 1
-            self.bytes_sent += size
-        else:
-            self.received[name] += 1
-            self.bytes_received += size
-
-    def report(self) -> dict[str, Any]:
-        """All figures, as JSON has them."""
-        return {
-            "messages": dict(self.sent + self.received),
-            "bytes": self.bytes_sent + self.bytes_received,
-            "sent": dict(self.sent),
-            "received": dict(self.received),
-        }
+OnMessage = Callable[[str, str, int], None]  # switch, type, bytes
 
 
 class Framer:
@@ -99,7 +69,7 @@ class Tap:
 
     def _note(self, data: bytes, outgoing: bool) -> None:
         for kind, size in self._framers[outgoing].feed(data):
-            self._on_message(self.node, kind, size, outgoing)
+            self._on_message(self.node, kind, size)
 
     def recv(self, size: int) -> bytes:
         """Receive and count."""

@@ -1,4 +1,4 @@
-"""What the controller tells the session, and the questions it answers: JSON lines over a unix socket.
+"""What the controller tells the session: JSON lines over a unix socket.
 
 The session listens, the controller connects. Neither waits for the other: lines are kept (up to a bound) while the
 session is away, and the control plane never blocks on it.
@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 Line = dict[str, Any]
@@ -24,18 +23,16 @@ _BATCH_S = 0.05
 
 
 class Reporter:
-    """One thread that writes lines and answers ``{"ask": …}`` through ``answer``.
+    """One thread that writes lines.
 
     With an empty ``path`` there is nobody to tell and every line is dropped.
     """
 
-    def __init__(self, path: str, answer: Callable[[Line], Line]) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._answer = answer
         self._lines: deque[Line] = deque(maxlen=_KEPT)
         self._marks: deque[Line] = deque(maxlen=_KEPT)
         self._pending = b""
-        self._received = b""
         self._lock = threading.Lock()
         self._wake, self._bell = os.pipe()
         self._socket: socket.socket | None = None
@@ -84,7 +81,7 @@ class Reporter:
     def _hang_up(self) -> None:
         if self._socket is not None:
             self._socket.close()
-        self._socket, self._pending, self._received = None, b"", b""
+        self._socket, self._pending = None, b""
 
     def _serve(self) -> None:
         """One session with the other side, until it ends (``OSError``)."""
@@ -102,8 +99,8 @@ class Reporter:
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     batch_at = batch_at or time.monotonic() + _BATCH_S
-                if self._socket in ready:
-                    self._read()
+                if self._socket in ready and not self._socket.recv(4096):  # it says nothing: this is its end
+                    raise ConnectionResetError(self._path)
                 if batch_at is not None and time.monotonic() >= batch_at:
                     self._take_marks()
                     batch_at = None
@@ -127,24 +124,3 @@ class Reporter:
             except BlockingIOError:
                 sent = 0
             self._pending = self._pending[sent:]
-
-    def _read(self) -> None:
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(65536)
-        except BlockingIOError:
-            return
-        if not data:
-            raise ConnectionResetError(self._path)
-        *lines, self._received = (self._received + data).split(b"\n")
-        for line in lines:
-            reply = self._reply(line)
-            with self._lock:
-                self._lines.append(reply)
-
-    def _reply(self, line: bytes) -> Line:
-        try:
-            asked = json.loads(line)
-        except ValueError as error:
-            return {"event": "error", "text": f"no JSON: {error}"}
-        return self._answer(asked)

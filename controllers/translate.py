@@ -25,8 +25,6 @@ from chimera.model.flow import (
     Learn,
     Move,
     Output,
-    PopVlan,
-    PushVlan,
     Resubmit,
     SetField,
     Value,
@@ -159,10 +157,6 @@ def _action(action: Action) -> Any:  # noqa: PLR0911  one line per kind of actio
             return parser.OFPActionDecNwTtl()
         case CheckLarger(frame_bytes):
             return NXActionCheckPktLarger(frame_bytes)
-        case PushVlan():
-            return parser.OFPActionPushVlan()
-        case PopVlan():
-            return parser.OFPActionPopVlan()
         case Resubmit(table):
             return parser.NXActionResubmitTable(table_id=table)
         case Learn():

@@ -8,7 +8,7 @@ from chimera.cli import common
 from chimera.cli.status import ask, complete, lab_option
 
 
-@click.command(short_help="Move a VM of a running lab.")
+@click.command()
 @click.argument("vm", shell_complete=complete("vms"))
 @click.argument("hypervisor", shell_complete=complete("hypervisors"))
 @lab_option
@@ -31,7 +31,7 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
     )
 
 
-@click.command(short_help="Cut, restore or change a link of a running lab.")
+@click.command()
 @click.argument("name", default="", shell_complete=complete("links"))
 @click.argument("action", type=click.Choice(["show", "cut", "restore", "set"]), default="show")
 @lab_option
@@ -75,7 +75,7 @@ def link(
             click.echo(f"    so far: {shown or 'nothing'}")
 
 
-@click.command(short_help="Power off a hypervisor or gateway, or end the controller.")
+@click.command()
 @click.argument("node", shell_complete=complete("hypervisors"))
 @lab_option
 def stop(node: str, lab_name: str | None) -> None:
@@ -87,7 +87,7 @@ def stop(node: str, lab_name: str | None) -> None:
     click.echo(f"{ask(lab_name, 'stop', node=node)['stopped']} is stopped")
 
 
-@click.command(short_help="Power it on again.")
+@click.command()
 @click.argument("node", shell_complete=complete("hypervisors"))
 @lab_option
 def start(node: str, lab_name: str | None) -> None:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from chimera.cli import common
 
 
-@click.group(short_help="Measure the lab itself: startup, dataplane, vmotion.")
+@click.group()
 def bench() -> None:
     """Measure the lab itself. Figures of one run compare with each other, not with another day's.
 

@@ -11,7 +11,7 @@ from chimera.cli.status import ask, complete, lab_option
 from chimera.model.errors import InputError
 
 
-@click.command(short_help="Capture a link of a running lab into a pcapng file.")
+@click.command()
 @click.argument("link", shell_complete=complete("links"))
 @click.option("--out", "-w", type=click.Path(path_type=Path), help="The file (default: LINK.pcapng).")
 @click.option("--seconds", "-s", type=click.FloatRange(0.01), default=5.0, show_default=True, help="How long.")

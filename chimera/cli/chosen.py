@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chimera import share
 from chimera.cli.common import DEFAULT_OVERLAY, DEFAULT_TOPOLOGY
-from chimera.load import LabFile, load_lab
+from chimera.load import TOPOLOGY_SETTINGS, LabFile, load_lab
 from chimera.model.errors import InputError, did_you_mean
 from chimera.overlay import registry
 from chimera.overlay.base import Option, Overlay, check_options
@@ -18,7 +18,6 @@ from chimera.tour import Leg, legs
 
 ALL = "all"
 WIRE = "wire"
-TOPOLOGY_SETTINGS = ("underlay_mtu",)
 
 
 def choose(scenario: str, topology: str | None, overlay: str | None, settings: Mapping[str, str]) -> Experiment:

@@ -16,7 +16,7 @@ from chimera.overlay.mtu import needs
 _STATE = {True: ("yes", "green"), False: ("no", "yellow"), None: ("untried", "yellow")}
 
 
-@click.command(short_help="What this machine can do, and how to fix what is missing.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on stdout.")
 def doctor(as_json: bool) -> None:
     """Try what a lab needs of this machine, and say what follows from each gap and how to fix it.

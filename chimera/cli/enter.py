@@ -14,7 +14,6 @@ from chimera.model.errors import InputError, not_one_of
 
 @click.command(
     "exec",
-    short_help="Run a program on a node of a running lab.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},  # the program's are its own
 )
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="NODE COMMAND…",
@@ -54,7 +53,7 @@ def _run(lab_name: str | None, node: str, argv: tuple[str, ...]) -> int:
     return _inside(lab_name, lambda: os.execvp("nsenter", netns.command(node, argv)))
 
 
-@click.command(short_help="Mininet's command line on a running lab.")
+@click.command()
 @lab_option
 def cli(lab_name: str | None) -> None:
     """Start Mininet's CLI on a running lab: 'nodes', 'net', 'web1 ping web4', 'link r1 r2 down', 'help'.

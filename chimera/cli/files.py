@@ -10,7 +10,7 @@ import click
 from chimera import share
 
 
-@click.command(short_help="Check a topology or lab file.")
+@click.command()
 @click.argument("file")
 def validate(file: str) -> None:
     """Check FILE (a path, or a name in topologies/ or labs/), and say all that is wrong with it.
@@ -51,7 +51,7 @@ def _check_lab(file: Path) -> None:
         raise InputError(f"{file}: {error}") from error
 
 
-@click.command(short_help="Print the JSON Schema of topology or lab files.")
+@click.command()
 @click.argument("kind", type=click.Choice(["topology", "lab"]), default="topology")
 def schema(kind: str) -> None:
     """Print the JSON Schema of topology (default) or lab files, for editors.
@@ -64,7 +64,7 @@ def schema(kind: str) -> None:
     click.echo(json.dumps(load.lab_schema() if kind == "lab" else load.schema(), indent=2))
 
 
-@click.command("list", short_help="List topologies, overlays, scenarios and labs.")
+@click.command("list")
 @click.argument("what", type=click.Choice(["topologies", "overlays", "scenarios", "labs"]), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(what: str | None, as_json: bool) -> None:

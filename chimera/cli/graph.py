@@ -13,7 +13,7 @@ from chimera.report.topology_map import render_map
 from chimera.share import folder
 
 
-@click.command(short_help="Draw a topology as SVG.")
+@click.command()
 @click.argument("topology")
 @click.option(
     "--out",

@@ -12,7 +12,7 @@ from chimera.cli.status import ask, complete, lab_option, summary
 from chimera.cli.tables import impairment, table
 
 
-@click.command(short_help="Everything known about a running lab, or a node or link of it.")
+@click.command()
 @click.argument("name", default="", shell_complete=complete("nodes", "links"))
 @lab_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -18,7 +18,7 @@ def _complete_overlays(context: click.Context, parameter: click.Parameter, typed
     return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
 
 
-@click.command(short_help="Run a scenario and report what the VM's users noticed.")
+@click.command()
 @click.argument("scenario", shell_complete=common.complete_scenario)
 @common.topology_option
 @click.option(

@@ -49,7 +49,7 @@ def ask(lab_name: str | None, verb: str, **arguments: Any) -> Any:
     return api.ask(rundir.find(lab_name) / "api.sock", verb, **arguments)
 
 
-@click.command(short_help="Which labs are up, and what is in them.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
     """Say which labs are up, where their VMs are, and what is cut or stopped.

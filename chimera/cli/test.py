@@ -12,7 +12,6 @@ from chimera.model.errors import MachineError
 
 
 @click.command(
-    short_help="Run the lab's own tests.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGUMENTS]")

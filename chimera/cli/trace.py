@@ -15,7 +15,7 @@ from chimera.cli.status import ask, complete, lab_option
 _ASIDE = re.compile(r", (?:priority \d+|cookie 0x[0-9a-f]+)")  # of a flow, what only -v shows
 
 
-@click.command(short_help="Follow a packet from VM to VM: headers and flows at each hop.")
+@click.command()
 @click.argument("source", shell_complete=complete("endpoints"))
 @click.argument("destination", shell_complete=complete("endpoints"))
 @lab_option

@@ -11,7 +11,7 @@ from chimera.cli import common
 from chimera.cli.status import complete_lab
 
 
-@click.command(short_help="Start a lab that stays up.")
+@click.command()
 @click.argument("topology", default=common.DEFAULT_TOPOLOGY, shell_complete=common.complete_topology)
 @common.overlay_option
 @common.set_option
@@ -53,7 +53,7 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
     click.echo(f"lab {run_dir.name} is up: {experiment.topology.name} over {experiment.overlay.name}")
 
 
-@click.command(short_help="End a lab.")
+@click.command()
 @click.argument("name", required=False, envvar="LAB", shell_complete=complete_lab)
 @click.option("--all", "every", is_flag=True, help="End every lab.")
 def down(name: str | None, every: bool) -> None:

@@ -16,10 +16,12 @@ from chimera.load.lab_file import LabFile, lab_schema, load_lab
 from chimera.load.problems import Problems
 from chimera.load.resolve import read_and_resolve
 from chimera.load.schema import schema
+from chimera.load.settings import TOPOLOGY_SETTINGS, take_settings
 from chimera.load.tree import read_tree
 from chimera.model.topology import Topology
 
 __all__ = [
+    "TOPOLOGY_SETTINGS",
     "LabFile",
     "lab_schema",
     "list_topologies",
@@ -28,6 +30,7 @@ __all__ = [
     "parse_topology",
     "read_topology",
     "schema",
+    "take_settings",
 ]
 
 

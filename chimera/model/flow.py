@@ -60,16 +60,6 @@ class CheckLarger:
 
 
 @dataclass(frozen=True, slots=True)
-class PushVlan:
-    """Push an 802.1Q tag; a :class:`SetField` of ``vlan_vid`` follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class PopVlan:
-    """Pop the outermost 802.1Q tag."""
-
-
-@dataclass(frozen=True, slots=True)
 class Goto:
     """Continue in a later table (an instruction: the last element of a flow's actions)."""
 
@@ -104,7 +94,7 @@ class Learn:
     cookie: int = 0
 
 
-Action = Output | SetField | Move | DecTtl | CheckLarger | PushVlan | PopVlan | Goto | Resubmit | Learn
+Action = Output | SetField | Move | DecTtl | CheckLarger | Goto | Resubmit | Learn
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,6 @@ def has_netem() -> bool:
     return probes.netem().present is True
 
 
-@cache
-def has_kernel_datapath() -> bool:
-    """True where the kernel has Open vSwitch's datapath module."""
-    return probes.kernel_datapath().present is True
-
-
 # -- the table ------------------------------------------------------------------------------------------------
 
 

@@ -37,10 +37,6 @@ class Routes:
         for owner, held in self._held.items():
             self._held[owner] = {key: route for key, route in held.items() if key[0] != node}
 
-    def owners(self) -> list[str]:
-        """Who has routes here."""
-        return [owner for owner, held in self._held.items() if held]
-
     def count(self, node: str) -> int:
         """How many routes the node was given."""
         return sum(key[0] == node for held in self._held.values() for key in held)

@@ -15,7 +15,6 @@ ARP, RARP, IPV6 = 0x0806, 0x8035, 0x86DD
 ICMPV6 = 58
 NS, NA = 135, 136
 ALL_NODES = ipaddress.IPv6Address("ff02::1")
-UNSPECIFIED = ipaddress.IPv6Address("::")
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")

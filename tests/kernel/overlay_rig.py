@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -172,11 +173,18 @@ class Rig:
             assert data, "the controller ended"
             self._received += data
 
-    def ask(self, question: str) -> dict[str, Any]:
-        """The controller's answer."""
-        assert self._session
-        self._session.sendall(json.dumps({"ask": question}).encode() + b"\n")
-        return self.await_report(lambda r: r["event"] == question)
+    def control_messages(self) -> Counter[str]:
+        """OpenFlow messages by type since the controller started, once every switch has confirmed its flows."""
+        while True:
+            batches = [r["messages"] for r in self.reports if r["event"] == "control"]
+            counted = Counter(message["type"] for batch in batches for message in batch)
+            if counted["BARRIER_REPLY"] >= len(self.inventory.underlay.vtep):
+                return counted
+            self.await_report(lambda r: r["event"] == "control")
+
+    def locations(self) -> dict[str, str]:
+        """Where the controller last said that interfaces are."""
+        return {r["interface"]: r["switch"] for r in self.reports if r["event"] == "located"}
 
     # -- switches and VMs
 

@@ -79,12 +79,12 @@ def test_the_help_lists_every_verb_once(run: Run) -> None:
     assert listed == list(COMMANDS)
 
 
-def test_the_table_and_the_commands_say_the_same() -> None:
-    for name, (where, text) in COMMANDS.items():
+def test_the_table_leads_to_the_commands_and_alone_has_their_texts() -> None:
+    for name, (where, _) in COMMANDS.items():
         module, _, attribute = where.partition(":")
         command = getattr(import_module(module), attribute)
         assert command.name == name
-        assert command.short_help == text
+        assert command.short_help is None
 
 
 def test_the_help_imports_nothing_heavy() -> None:

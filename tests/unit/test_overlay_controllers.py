@@ -14,7 +14,7 @@ import pytest
 import controllers  # noqa: F401  makes ryu importable
 from chimera.model.control import PortDown, PortUp, SwitchUp
 from controllers.attachments import Attachments, Identity, identity
-from controllers.framework import Framer, Tally
+from controllers.framework import Framer
 from controllers.report import Reporter
 from controllers.sessions import Adoption
 from controllers.watch import Rows, Watch
@@ -121,18 +121,6 @@ def test_messages_are_counted_in_whatever_pieces_they_come(step: int) -> None:
     assert found == [("FLOW_MOD", 80), ("BARRIER_REQUEST", 8), ("PACKET_IN", 200), ("FLOW_MOD", 9)]
 
 
-def test_tally() -> None:
-    tally = Tally()
-    for kind, size, outgoing in (("ECHO_REQUEST", 8, False), ("FLOW_MOD", 80, True), ("FLOW_MOD", 90, True)):
-        tally.count(kind, size, outgoing)
-    assert tally.report() == {
-        "messages": {"FLOW_MOD": 2, "ECHO_REQUEST": 1},
-        "bytes": 178,
-        "sent": {"FLOW_MOD": 2},
-        "received": {"ECHO_REQUEST": 1},
-    }
-
-
 # -- reporting
 
 
@@ -146,27 +134,23 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def reporter(listener: socket.socket) -> Reporter:
-    made = Reporter(listener.getsockname(), lambda asked: {"event": "answer", "to": asked["ask"]})
+    made = Reporter(listener.getsockname())
     threading.Thread(target=made.run, daemon=True).start()
     return made
 
 
-def test_reports_marks_and_answers(listener: socket.socket) -> None:
+def test_reports_and_marks(listener: socket.socket) -> None:
     made = reporter(listener)
     made.tell({"event": "listening"})
     for n in range(3):
         made.mark({"type": "FLOW_MOD", "n": n})
     connection, _ = listener.accept()
-    with connection, connection.makefile("rw") as lines:
+    with connection, connection.makefile() as lines:
         assert json.loads(lines.readline()) == {"event": "listening"}
         marks: list[int] = []
         while len(marks) < 3:  # in one batch or more
             marks += [m["n"] for m in json.loads(lines.readline())["messages"]]
         assert marks == [0, 1, 2]
-        lines.write('{"ask": "counters"}\nnonsense\n')
-        lines.flush()
-        assert json.loads(lines.readline()) == {"event": "answer", "to": "counters"}
-        assert json.loads(lines.readline())["event"] == "error"
 
 
 def test_reports_survive_a_session_that_hangs_up(listener: socket.socket) -> None:

@@ -69,7 +69,6 @@ def test_owners_do_not_take_each_others_routes(batches: Batches) -> None:
     batches.clear()
     routes.replace("10.1.0.11/32", [])
     assert batches == [("leaf1", ["route del 10.1.0.11/32"])]
-    assert routes.owners() == ["plan"]
     assert (routes.count("leaf1"), routes.count("hv1")) == (1, 0)
 
 
