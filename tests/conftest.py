@@ -1,11 +1,11 @@
-"""How tests share workers, labs and the machine when ``lab test`` runs several at a time.
+"""How tests share workers, labs and the machine when several run at a time (``-n``, which ``lab test`` gives).
 
-A worker (a process of pytest-xdist) has its own labs, and labs do not meet, so tests need nothing to run side by side.
+A worker, a process of pytest-xdist, has its own labs, and labs do not meet: tests need nothing to run side by side.
 What is here sees to three things:
 
 - tests that use one lab, that is one instance of a fixture wider than a test, run in one worker;
-- these labs come first, for they take longest, then single tests;
-- what is marked ``alone`` comes last and runs while no other test does: its figures are the machine's too.
+- these labs come first, as they take longest, then single tests;
+- what is marked ``alone`` comes last and runs while no other test does: it measures the machine as well.
 """
 
 from __future__ import annotations
@@ -16,12 +16,22 @@ from pathlib import Path
 
 import pytest
 
-OURS = Path(__file__).parent.name
+HERE = Path(__file__).parent
+WITHOUT_A_LAB = ("unit", "golden")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--fast``: what a developer runs after every edit."""
+    parser.addoption("--fast", action="store_true", help="unit and golden tests, and those marked 'smoke'")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say to pytest-xdist what belongs together, and bring all into the order above."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose, say to pytest-xdist what belongs together, and bring all into the order above."""
+    if config.getoption("--fast"):
+        left_out = [item for item in items if not _is_fast(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _is_fast(item)]
     for item in items:
         if group := "alone" if _is_alone(item) else " ".join(_labs(item)):
             item.add_marker(pytest.mark.xdist_group(group))
@@ -32,18 +42,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """A test beside others, or alone; waiting is no part of its duration.
 
-    That tests beside others never queue behind one that waits to be alone is meant: it would leave workers idle.
+    Tests beside others do not queue behind one that waits to be alone: it gets its turn when they have all run.
     """
     with open(__file__, "rb") as machine:
         fcntl.flock(machine, fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH)
         try:
             return (yield)
         finally:
-            fcntl.flock(machine, fcntl.LOCK_UN)  # processes that the test leaves behind hold the file open as well
+            fcntl.flock(machine, fcntl.LOCK_UN)  # closing is not enough: a process that the test forked has it open too
 
 
 def _is_alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    kind = item.path.relative_to(HERE).parts[0]
+    return kind in WITHOUT_A_LAB or item.get_closest_marker("smoke") is not None
 
 
 def _labs(item: pytest.Item) -> list[str]:
@@ -54,5 +69,5 @@ def _labs(item: pytest.Item) -> list[str]:
     return sorted(
         f"{found.baseid}:{found.argname}:{chosen.get(found.argname, '')}"
         for found in definitions
-        if found and found.scope != "function" and found.baseid.startswith(OURS)
+        if found and found.scope != "function" and found.baseid.startswith(HERE.name)
     )

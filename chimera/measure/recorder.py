@@ -53,11 +53,6 @@ class Recorder:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    def flush(self) -> None:
-        """Have it write what it has so far (SIGUSR1), and wait for its word."""
-        self.signal(signal.SIGUSR1)
-        self._line()
-
     def stop(self) -> str:
         """Have it write its file and end; returns the rest of what it printed."""
         if self.running:

@@ -11,17 +11,17 @@
  * kernel: for captures that are to be analysed while a bulk stream passes. GSO frames are
  * captured as they pass the interface.
  *
- * `ready` on stdout when every interface is watched. SIGUSR1 writes all that was captured so far into the
- * files and prints `flushed`. SIGTERM does the same and ends it with one line of JSON: captured and dropped frames
- * for each spec.
+ * `ready` on stdout when every interface is watched. SIGTERM writes all that was captured into the files and ends
+ * it with one line of JSON: captured and dropped frames for each spec.
  *
  * The block: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html, section 4.3.
  */
 #include "common.h"
 #include "ring.h"
 
+#include <pcap/pcap.h>
+
 #define PORTS_MAX 4
-#define PROGRAM_MAX 128
 #define SNAPLEN_MAX 262144
 #define FILE_BUFFER (256 << 10)
 #define BLOCK_BYTES (64 << 10)
@@ -42,75 +42,31 @@ struct spec {
 
 /* -- the filter -------------------------------------------------------------------------- */
 
-/* Classic BPF whose jumps to the two ends are patched when their place is known. */
-struct program {
-    struct sock_filter code[PROGRAM_MAX];
-    uint16_t length;
-};
-
-enum { NEXT = 0, ACCEPT = 254, DROP = 255 };
-
-static void emit(struct program *p, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false) {
-    if (p->length >= PROGRAM_MAX)
-        usage_error("capture: too many ports to skip");
-    p->code[p->length++] = (struct sock_filter)BPF_JUMP(code, k, if_true, if_false);
-}
-
-static void emit_ports(struct program *p, uint16_t load, uint32_t at, const uint16_t *ports, int count) {
-    for (uint32_t side = 0; side < 2; side++) {
-        emit(p, BPF_LD | BPF_H | load, at + 2 * side, NEXT, NEXT);
+/* A pcap-filter(7) expression: no TCP on the ports, whether or not a tag stands before it. */
+static char *expression(const uint16_t *ports, int count) {
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    if (!out)
+        die("no memory for a filter");
+    for (int tagged = 0; count && tagged < 2; tagged++) {
+        fputs(tagged ? " and not (vlan and (" : "not (", out);
         for (int i = 0; i < count; i++)
-            emit(p, BPF_JMP | BPF_JEQ | BPF_K, ports[i], DROP, NEXT);
+            fprintf(out, "%stcp port %u", i ? " or " : "", ports[i]);
+        fputs(tagged ? "))" : ")", out);
     }
-    emit(p, BPF_RET | BPF_K, UINT32_MAX, NEXT, NEXT); /* length patched to the snap length, as at ACCEPT */
+    fclose(out);
+    return text;
 }
 
-/* Frames whose network header starts at `at`: drops TCP on the ports, accepts the rest. */
-static void emit_skip(struct program *p, uint32_t at, const uint16_t *ports, int count) {
-    emit(p, BPF_LD | BPF_H | BPF_ABS, at - 2, NEXT, NEXT);
-    uint16_t to_six = p->length;
-    emit(p, BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IP, NEXT, NEXT);
-    emit(p, BPF_LD | BPF_B | BPF_ABS, at + 9, NEXT, NEXT);
-    emit(p, BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, NEXT, ACCEPT);
-    emit(p, BPF_LD | BPF_H | BPF_ABS, at + 6, NEXT, NEXT);
-    emit(p, BPF_JMP | BPF_JSET | BPF_K, 0x1fff, ACCEPT, NEXT); /* a later fragment has no ports */
-    emit(p, BPF_LDX | BPF_B | BPF_MSH, at, NEXT, NEXT);
-    emit_ports(p, BPF_IND, at, ports, count);
-    p->code[to_six].jf = (uint8_t)(p->length - to_six - 1);
-    emit(p, BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, NEXT, ACCEPT);
-    emit(p, BPF_LD | BPF_B | BPF_ABS, at + 6, NEXT, NEXT);
-    emit(p, BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, NEXT, ACCEPT);
-    emit_ports(p, BPF_ABS, at + 40, ports, count);
-}
-
-static void patch(struct program *p, uint32_t snaplen) {
-    uint16_t accept = p->length, drop = (uint16_t)(p->length + 1);
-    for (uint16_t i = 0; i < p->length; i++) {
-        struct sock_filter *s = &p->code[i];
-        if (s->code == (BPF_RET | BPF_K))
-            s->k = snaplen;
-        if (BPF_CLASS(s->code) != BPF_JMP)
-            continue;
-        s->jt = s->jt == ACCEPT ? (uint8_t)(accept - i - 1) : s->jt == DROP ? (uint8_t)(drop - i - 1) : s->jt;
-        s->jf = s->jf == ACCEPT ? (uint8_t)(accept - i - 1) : s->jf == DROP ? (uint8_t)(drop - i - 1) : s->jf;
-    }
-    emit(p, BPF_RET | BPF_K, snaplen, NEXT, NEXT);
-    emit(p, BPF_RET | BPF_K, 0, NEXT, NEXT);
-}
-
-static struct program build_filter(const uint16_t *ports, int count, uint32_t snaplen) {
-    struct program p = {0};
-    if (count) {
-        emit(&p, BPF_LD | BPF_H | BPF_ABS, MAC_PAIR_BYTES, NEXT, NEXT);
-        emit(&p, BPF_JMP | BPF_JEQ | BPF_K, 0x88a8, 1, NEXT);
-        uint16_t untagged = p.length;
-        emit(&p, BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_VLAN, NEXT, NEXT);
-        emit_skip(&p, ETHER_HDR_LEN + VLAN_TAG_BYTES, ports, count);
-        p.code[untagged].jf = (uint8_t)(p.length - untagged - 1);
-        emit_skip(&p, ETHER_HDR_LEN, ports, count);
-    }
-    patch(&p, snaplen);
-    return p;
+/* Compiled by libpcap; what it accepts is cut to the snap length. */
+static struct bpf_program build_filter(const char *expression, uint32_t snaplen) {
+    struct bpf_program program;
+    pcap_t *ethernet = pcap_open_dead(DLT_EN10MB, (int)snaplen);
+    if (!ethernet || pcap_compile(ethernet, &program, expression, 1, PCAP_NETMASK_UNKNOWN) != 0)
+        die("the filter '%s' does not compile: %s", expression, ethernet ? pcap_geterr(ethernet) : "no memory");
+    pcap_close(ethernet);
+    return program;
 }
 
 /* -- pcapng ------------------------------------------------------------------------------ */
@@ -215,12 +171,6 @@ static void watch(struct spec *specs, int count, const sigset_t *mask) {
                     clear_error(watched[i].fd);
                     drain(&specs[i].ring, put_frame, &specs[i]);
                 }
-        if (snapshot_asked) {
-            snapshot_asked = 0;
-            flush(specs, count);
-            puts("flushed");
-            fflush(stdout);
-        }
     }
     free(watched);
 }
@@ -244,13 +194,16 @@ int main(int argc, char **argv) {
     }
     if (!count)
         usage_error("capture needs a --spec");
+    char *wanted = expression(ports, port_count);
     for (int i = 0; i < count; i++) {
-        struct program program = build_filter(ports, port_count, specs[i].snaplen);
-        struct sock_fprog filter = {.len = program.length, .filter = program.code};
+        struct bpf_program program = build_filter(wanted, specs[i].snaplen);
+        struct sock_fprog filter = {.len = (uint16_t)program.bf_len, .filter = (struct sock_filter *)program.bf_insns};
         specs[i].file = file_of(files, specs[i].path);
         specs[i].number = specs[i].file->interfaces++;
         specs[i].ring = open_ring(specs[i].netns, specs[i].interface, size, true, &filter);
+        pcap_freecode(&program);
     }
+    free(wanted);
     sigset_t mask = catch_signals();
     announce_ready();
     watch(specs, count, &mask);

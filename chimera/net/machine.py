@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from chimera.model.errors import MachineError
-from chimera.net import probes
+from chimera.net import probes, tools
 from chimera.net.probes import Outcome, program
 
 
@@ -113,7 +113,7 @@ def _probes() -> tuple[_Probe, ...]:
         _Probe("mnexec", True, "Mininet cannot start hosts", _apt("mininet"), program("mnexec")),
         _Probe("OpenFlow controller", True, "overlays have no control plane", "pip install os-ken", probes.controller),
         _Probe("ip", True, "interfaces cannot be set up", _apt("iproute2"), program("ip", "-Version")),
-        _Probe("the lab's C tools", True, "nothing is probed or captured", _apt("gcc", "libc6-dev"), probes.own_tools),
+        _Probe("the lab's C tools", True, "nothing is probed or captured", _apt(*tools.PACKAGES), probes.own_tools),
         _Probe(
             "netem",
             False,
@@ -149,7 +149,7 @@ def _probes() -> tuple[_Probe, ...]:
             "sysctl -w user.max_user_namespaces=10000",
             probes.user_namespaces,
         ),
-        _Probe("C compiler", False, "edited C tools cannot be built", _apt("gcc", "libc6-dev"), program("cc")),
+        _Probe("C compiler", False, "edited C tools cannot be built", _apt(*tools.PACKAGES), program("cc")),
         _Probe("ping", False, "VMs have no ping to try by hand", _apt("iputils-ping"), program("ping")),
         _Probe("iperf3", False, "throughput cannot be measured by iperf3", _apt("iperf3"), program("iperf3")),
         _Probe("tcpdump", False, "captures cannot be read in the terminal", _apt("tcpdump"), program("tcpdump")),

@@ -49,7 +49,9 @@ class Recipe:
         return digest.hexdigest()[:16]
 
 
-_TOOL = Recipe("C compiler", _COMPILERS, ("-O2", "-Wall", "-Wextra"), ("-lm",), ("gcc", "libc6-dev"))
+LIBRARIES = ("-Wl,--as-needed", "-lm", "-lpcap")  # each where a tool calls it
+PACKAGES = ("gcc", "libc6-dev", "libpcap-dev")
+_TOOL = Recipe("C compiler", _COMPILERS, ("-O2", "-Wall", "-Wextra"), LIBRARIES, PACKAGES)
 _LOADER = replace(_TOOL, link=("-lbpf",), packages=(*_TOOL.packages, "libbpf-dev"))
 _TRANSLATOR = Recipe(
     "clang",

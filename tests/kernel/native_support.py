@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import chimera
+from chimera.net.tools import LIBRARIES
 
 SOURCES = Path(chimera.__file__).parent / "native"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
@@ -44,7 +45,8 @@ def tool(name: str) -> str:
         pytest.skip("no C compiler")
     binary = _tools() / name
     flags = os.environ.get("CHIMERA_NATIVE_CFLAGS", "-O2").split()
-    command = [compiler, *flags, "-Wall", "-Wextra", "-Werror", "-o", str(binary), str(SOURCES / f"{name}.c")]
+    source = str(SOURCES / f"{name}.c")
+    command = [compiler, *flags, "-Wall", "-Wextra", "-Werror", "-o", str(binary), source, *LIBRARIES]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return str(binary)

@@ -160,6 +160,7 @@ def test_flows_share_the_spines_and_counters_add_up(made: Made) -> None:
         assert all(counted(node, what) == 0 for what in ("hops used up", "no way", "wrong path", "malformed")), node
 
 
+@pytest.mark.smoke
 def test_rbridges_take_a_hop_and_bridges_none(made: Made) -> None:
     """TRILL's leaves are Ethernet bridges between RBridges; FabricPath's are switches of the fabric."""
     _, seen = shared(made)

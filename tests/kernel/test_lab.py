@@ -34,6 +34,7 @@ def rack() -> Iterator[RunningLab]:
         yield running
 
 
+@pytest.mark.smoke
 def test_status_says_what_is_up(rack: RunningLab) -> None:
     found = json.loads(lab("status", "--json").stdout)[rack.name]
     assert found["topology"] == "rack" and found["overlay"] == "vxlan"
@@ -42,6 +43,7 @@ def test_status_says_what_is_up(rack: RunningLab) -> None:
     assert f"{rack.name}: rack over vxlan" in lab("status").stdout
 
 
+@pytest.mark.smoke
 def test_vms_reach_each_other(rack: RunningLab) -> None:
     assert rack.ping("vm1", "vm2").lost == 0
     assert rack.ping("vm1", "vm4").lost == 0
@@ -67,6 +69,7 @@ def test_exec_of_a_program_that_is_not_there(rack: RunningLab) -> None:
     assert done.returncode == 127 and "no-such-program" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.smoke
 def test_inspect_agrees_with_the_kernel(rack: RunningLab) -> None:
     found = rack.inspect()
     assert f"inet {found['vtep']['hv1']}/" in rack.exec("hv1", "ip", "-4", "addr", "show", "dev", "br-phy")
@@ -112,6 +115,8 @@ def test_the_environment_names_the_lab(rack: RunningLab, monkeypatch: pytest.Mon
     assert refused.returncode == 2 and "no-such-lab" in refused.stderr
 
 
+
+@pytest.mark.smoke
 def test_mininets_command_line(rack: RunningLab) -> None:
     script = "nodes\nvm1 ping -c1 vm3\nlink hv1 tor down\nlink hv1 tor up\nvm1 ping -c1 -w5 vm3\nlink vm1 vm3 down\n"
     done = _type(rack, script)

@@ -30,6 +30,7 @@ def _elsewhere(running: RunningLab, vm: str) -> str:
 # -- migrations ------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("announce", "seen"), [("rarp", "ethertype Reverse ARP"), ("garp", "ethertype ARP"), ("none", "")]
 )

@@ -13,6 +13,7 @@ from lab_support import lab, needs_lab, result
 pytestmark = needs_lab
 
 
+@pytest.mark.smoke
 def test_vmotion_prints_one_json_document_and_writes_it(tmp_path: Path) -> None:
     done = lab("run", "vmotion", "--topology", "rack", "--json", "--out", str(tmp_path / "r"))
     printed = json.loads(done.stdout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +60,7 @@ def seen_ports(path: Path, inbound: bool = True) -> list[str]:
     return [f.data.hex() for f in read(path) if f.inbound is inbound]
 
 
+@pytest.mark.smoke
 def test_both_directions_at_both_ends(pair: tuple[Namespace, Namespace], tmp_path: Path) -> None:
     path = tmp_path / "link.pcapng"
     capture = start(pair, path)
@@ -135,16 +135,6 @@ def test_a_snap_length_keeps_the_true_length(pair: tuple[Namespace, Namespace], 
     finish(capture)
     frames: list[Frame] = list(read(path))
     assert [(len(f.data), f.wire_length) for f in frames] == [(64, 514)]
-
-
-def test_a_flush_shows_what_was_captured_so_far(pair: tuple[Namespace, Namespace], tmp_path: Path) -> None:
-    path = tmp_path / "link.pcapng"
-    capture = start(pair, path)
-    send(pair[0], "a0", MACS + "88b5" + "00" * 46)
-    capture.send_signal(signal.SIGUSR1)
-    assert capture.stdout and capture.stdout.readline() == "flushed\n"
-    assert len(list(crossings(path))) == 1
-    finish(capture)
 
 
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from lab_support import lab, needs_lab, result, start
+from wire_labs import needs_translators
+
+from chimera.overlay import registry
 
 pytestmark = needs_lab
 
@@ -56,6 +59,15 @@ def test_two_overlays_pass_beside_each_other(tmp_path: Path) -> None:
     assert "[2/2] vxlan" in done.stderr and "✓ vlan: 1 of 1" in done.stderr
     first, second = (result(out / name) for name in ("vlan", "vxlan"))
     assert first["map"] == second["map"] and first["lab"]["scenario"] == second["lab"]["scenario"] == "brief"
+
+
+@needs_translators
+def test_all_overlays_have_a_folder_each_and_a_page_together(tmp_path: Path) -> None:
+    out = tmp_path / "D"
+    lab("run", scenario(tmp_path), "-t", "rack", "--overlay", "all", "--out", str(out), timeout_s=300)
+    assert outcomes(out) == dict.fromkeys(registry.OVERLAYS, "passed")
+    assert {p.name for p in out.iterdir() if p.is_dir()} == registry.OVERLAYS.keys()
+    assert (out / "compare.html").stat().st_size > 10_000
 
 
 def test_a_crash_and_a_refusal_leave_the_others_running(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_without_a_compiler_the_package_is_named(
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MachineError, match=r"no C compiler to build hello\.c") as caught:
         tool("hello")
-    assert caught.value.remedy == "apt-get install -y gcc libc6-dev"
+    assert caught.value.remedy == "apt-get install -y gcc libc6-dev libpcap-dev"
 
 
 def test_an_unknown_tool_is_refused_with_the_known_ones(sources: Path, tool: Callable[[str], Path]) -> None:
