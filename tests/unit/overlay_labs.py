@@ -187,9 +187,12 @@ class Lab:
         return [name for name in underlay.vtep if edge_address(underlay.fabric.identifier(name)) == address]
 
     def send(self, vm: str, destination: str) -> list[tuple[str, int]]:
-        """Where a VM's frame to a MAC ends up."""
+        """Where a VM's frame to a MAC ends up: an IP packet, to the address of the VM that has the MAC."""
         endpoint = self.inventory.topology.vm(vm)
         frame = {"eth_src": endpoint.mac, "eth_dst": destination, "eth_type": 0x0800}
+        ends = {"ipv4_src": endpoint.mac, "ipv4_dst": destination}
+        address = {vm.mac: vm.ip.partition("/")[0] for vm in self.inventory.topology.vms}
+        frame |= {field: address[mac] for field, mac in ends.items() if mac in address}
         return self.receivers(self.core.locations(self.state)[vm], endpoint.port, frame)
 
     def at(self, vm: str) -> tuple[str, int]:

@@ -28,6 +28,8 @@ VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "vxlan-anycast": ("vxlan", {"gateway": "anycast"}),
     "vxlan-flood": ("vxlan", {"mode": "flood"}),
     "mpls": ("mpls", {}),
+    "lisp": ("lisp", {}),
+    "lisp-anycast": ("lisp", {"gateway": "anycast"}),
     "otv": ("otv", {}),
     "otv-gre": ("otv", {"wire": "gre"}),
     "trill": ("trill", {}),
