@@ -21,6 +21,8 @@ setup(
     description="A virtual lab for overlay networks and VM mobility: every overlay, the same experiment, measured",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
     python_requires=">=3.11",
     install_requires=["click>=8.1", "msgspec>=0.18", "os-ken>=4.0", "PyYAML>=6.0", "rich>=13", "scapy>=2.5"],
     packages=[*find_namespace_packages(include=["chimera*", "controllers*"]), *DATA],

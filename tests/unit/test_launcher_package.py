@@ -43,6 +43,15 @@ def test_an_installed_lab_holds_all_of_the_engine(installed: Path) -> None:
     assert built == here
 
 
+def test_the_package_names_its_licence_and_brings_it(tmp_path: Path) -> None:
+    command = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (facts,) = tmp_path.glob("*.egg-info/PKG-INFO")
+    lines = facts.read_text().splitlines()
+    assert "License-File: LICENSE" in lines
+    assert {"License: MIT", "License-Expression: MIT"} & set(lines)
+
+
 def test_an_unknown_folder_is_refused() -> None:
     with pytest.raises(ValueError, match="no folder 'topology': there are topologies, scripts, labs"):
         share.folder("topology")

@@ -148,4 +148,4 @@ int transit(struct __sk_buff *skb)
 	return bpf_redirect(hop->ifindex, 0);
 }
 
-char _license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -71,4 +71,4 @@ int translate(struct xdp_md *xdp)
 	return XDP_PASS;
 }
 
-char _license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "Dual MIT/GPL";

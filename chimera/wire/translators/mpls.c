@@ -116,4 +116,4 @@ int translate(struct xdp_md *xdp)
 	return put_vxlan(xdp, &frame, taken);
 }
 
-char _license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -207,4 +207,4 @@ int bridge(struct __sk_buff *skb)
 	return bpf_redirect(*out, 0);
 }
 
-char _license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "Dual MIT/GPL";
