@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chimera.cli.status import ask, complete, lab_option
 from chimera.model.errors import InputError, not_one_of
+
+if TYPE_CHECKING:
+    from chimera.model.control import Inventory
 
 
 @click.command(
@@ -24,6 +29,8 @@ def execute(words: tuple[str, ...], every: bool, lab_name: str | None) -> None:
     """Run COMMAND on NODE, with this terminal; its exit status is ours.
 
     With --all it runs on every VM, its name above what it prints; the exit status is 1 if it failed on one.
+
+    On a VM, host or client what COMMAND writes stays there: it sees this machine's files, and changes none.
 
     \b
     Example:  sudo lab exec web1 -- ping -c3 10.1.0.14
@@ -48,9 +55,13 @@ def _titled(lab_name: str | None, vm: str, argv: tuple[str, ...]) -> int:
 
 
 def _run(lab_name: str | None, node: str, argv: tuple[str, ...]) -> int:
-    from chimera.net import netns
+    def run() -> None:
+        from chimera.net import userland
 
-    return _inside(lab_name, lambda: os.execvp("nsenter", netns.command(node, argv)))
+        wrapped = userland.command(_inventory().topology, node, argv)
+        os.execvp(wrapped[0], wrapped)
+
+    return _inside(lab_name, run)
 
 
 @click.command()
@@ -62,8 +73,6 @@ def cli(lab_name: str | None) -> None:
     Example:  sudo lab cli
     """
     from chimera import api
-    from chimera.model.codec import from_json
-    from chimera.model.control import Inventory
     from chimera.net import rundir
 
     path = rundir.find(lab_name)
@@ -73,14 +82,20 @@ def cli(lab_name: str | None) -> None:
         api.ask(path / "api.sock", "link", name=name, action="restore" if up else "cut", changes={}, direction="both")
 
     def talk() -> None:
-        from pathlib import Path
-
         from chimera.net.mn import mininet_view, run_cli
 
-        inventory = from_json(Path("/run/lab/inventory.json").read_bytes(), Inventory)
+        inventory = _inventory()
         run_cli(mininet_view(inventory.topology, inventory.underlay, location, set_link))
 
     raise click.exceptions.Exit(_inside(lab_name, talk))
+
+
+def _inventory() -> Inventory:
+    """The lab's inventory, from within its sandbox."""
+    from chimera.model.codec import from_json
+    from chimera.model.control import Inventory
+
+    return from_json(Path("/run/lab/inventory.json").read_bytes(), Inventory)
 
 
 def _inside(lab_name: str | None, act) -> int:  # type: ignore[no-untyped-def]

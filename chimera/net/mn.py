@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import pty
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mininet.cli import CLI
@@ -22,14 +23,17 @@ from mininet.util import getincrementaldecoder
 from chimera.model.errors import InputError, LabError
 from chimera.model.topology import Kind, Port, Topology
 from chimera.model.underlay import Underlay
-from chimera.net import netns
+from chimera.net import netns, userland
+
+Enter = Callable[[str, Sequence[str]], list[str]]  # node, program -> the program, run there
 
 
 class LabNode(Node):
     """A Mininet node whose namespace exists by name; its shell starts with the first command."""
 
-    def __init__(self, name: str, kind: str = "", **params: Any) -> None:
+    def __init__(self, name: str, kind: str = "", enter: Enter = netns.command, **params: Any) -> None:
         self.kind = kind
+        self._enter = enter
         self._shell: Any = None
         self._pid: int | None = None
         super().__init__(name, **params)
@@ -72,7 +76,7 @@ class LabNode(Node):
         """Start bash on a terminal of its own in the node's namespace (as Mininet's ``startShell`` does)."""
         self.master, self.slave = pty.openpty()
         bash = ["bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"]
-        argv = netns.command(self.name, ["setsid", "env", f"PS1={chr(127)}", *bash])
+        argv = self._enter(self.name, ["setsid", "env", f"PS1={chr(127)}", *bash])
         self._shell = self._popen(argv, stdin=self.slave, stdout=self.slave, stderr=self.slave, close_fds=False)
         self._pid = self._shell.pid
         self.stdin = self.stdout = os.fdopen(self.master, "r")
@@ -128,9 +132,9 @@ class LabNet(Mininet):
         Mininet.inited = True  # its init() would change the host's limits and kernel settings
         super().__init__(build=False, controller=None, autoSetMacs=False)
 
-    def adopt(self, name: str, kind: str, *, forwards: bool) -> LabNode:
-        """Add a node that exists; those that forward count as Mininet's switches."""
-        node = LabNode(name, kind)
+    def adopt(self, name: str, kind: str, *, forwards: bool, enter: Enter = netns.command) -> LabNode:
+        """Add a node that exists; those that forward count as Mininet's switches. ``enter`` wraps what it runs."""
+        node = LabNode(name, kind, enter)
         (self.switches if forwards else self.hosts).append(node)
         self.nameToNode[name] = node
         return node
@@ -158,7 +162,8 @@ def mininet_view(
     net = LabNet(set_link)
     addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
     for item in topology.by_name.values():
-        net.adopt(item.name, item.kind, forwards=item.kind in (Kind.SWITCH, Kind.ROUTER))
+        forwards = item.kind in (Kind.SWITCH, Kind.ROUTER)
+        net.adopt(item.name, item.kind, forwards=forwards, enter=partial(userland.command, topology))
     interfaces: dict[Port, LabIntf] = {}
     for link in topology.links:
         for port in link.ends():

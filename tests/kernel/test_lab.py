@@ -115,7 +115,6 @@ def test_the_environment_names_the_lab(rack: RunningLab, monkeypatch: pytest.Mon
     assert refused.returncode == 2 and "no-such-lab" in refused.stderr
 
 
-
 @pytest.mark.smoke
 def test_mininets_command_line(rack: RunningLab) -> None:
     script = "nodes\nvm1 ping -c1 vm3\nlink hv1 tor down\nlink hv1 tor up\nvm1 ping -c1 -w5 vm3\nlink vm1 vm3 down\n"

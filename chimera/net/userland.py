@@ -1,0 +1,120 @@
+"""What a user's machine (a VM, a host, a client) has beside its network: hostname, files and ``/sys`` of its own.
+
+Network nodes share the sandbox's. A user's machine gets a mount and a UTS namespace when something is first run on it,
+so that machines nobody enters cost nothing; whoever comes later joins them, and they end with the lab. In them the
+host's files are there to be read, under layers of memory that take what is written; ``/run`` is empty, ``/sys`` shows
+the machine's own interfaces, and ``/etc/hosts`` has the names of its segment. Processes and the clock are the host's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from chimera.model.errors import SessionError
+from chimera.model.topology import Endpoint, Topology
+from chimera.net import netns
+
+FOLDER = Path("/run/userland")
+HOME = "/root"
+
+# Mounts whose content is the kernel's: what a process sees there is its own, or is mounted anew.
+_OF_THE_KERNEL = ("/proc", "/sys", "/run", "/dev/pts", "/dev/mqueue", "/dev/hugepages")
+
+# $1 hostname, $2 /etc/hosts, then the mounts of files, those above before those below. Runs in the new namespaces. What
+# no layer can be laid on can be read all the same.
+_FURNISH = """
+set -eu
+name=$1 hosts=$2
+shift 2
+echo "$name" >/proc/sys/kernel/hostname
+mount -t tmpfs -o mode=755,nosuid,nodev userland /run
+root=/run/root
+mkdir $root
+number=0
+for point; do
+  number=$((number + 1)) layer=/run/layer/$number
+  mkdir -p $layer/upper $layer/work
+  chmod --reference="$point" $layer/upper
+  layers=lowerdir="$point",upperdir=$layer/upper,workdir=$layer/work
+  mount -t overlay -o "$layers" userland "$root$point" 2>/dev/null || {
+    mount --bind "$point" "$root$point"
+    mount -o remount,bind,ro "$root$point"
+  }
+done
+printf '%s' "$hosts" >$root/etc/hosts
+echo "$name" >$root/etc/hostname
+mount --rbind /proc $root/proc
+mount -t sysfs -o nosuid,nodev,noexec,ro sysfs $root/sys
+[ ! -d /dev/pts ] || mount --bind /dev/pts $root/dev/pts
+mount -t tmpfs -o mode=755,nosuid,nodev userland $root/run
+cd $root
+pivot_root . .
+umount -l .
+"""
+
+
+def command(topology: Topology, node: str, argv: Sequence[str]) -> list[str]:
+    """``argv`` wrapped so that it runs on a node, as its users would run it there.
+
+    Raises:
+        SessionError: the machine's namespaces could not be made.
+    """
+    machine = topology.by_name.get(node)
+    if not isinstance(machine, Endpoint):
+        return netns.command(node, argv)
+    mounts, names = FOLDER / f"{node}.mnt", FOLDER / f"{node}.uts"
+    with _lock(node):
+        if not os.path.ismount(mounts):
+            _make(topology, machine, mounts, names)
+    entry = [f"--net={netns.path(node)}", f"--mount={mounts}", f"--uts={names}", f"--wdns={HOME}"]
+    return ["nsenter", *entry, "--", *argv]
+
+
+@contextmanager
+def _lock(node: str) -> Iterator[None]:
+    """One at a time: two may be the first on a machine."""
+    FOLDER.mkdir(exist_ok=True)
+    with open(FOLDER / f"{node}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make(topology: Topology, machine: Endpoint, mounts: Path, names: Path) -> None:
+    """Make both namespaces and bind them to their names, or neither."""
+    mounts.touch()
+    names.touch()
+    arguments = [machine.name, hosts(topology, machine), *layered(Path("/proc/self/mountinfo").read_text())]
+    # unshare(1) binds when the namespaces are there, which is before they are furnished.
+    argv = ["unshare", f"--mount={mounts}", f"--uts={names}", "--propagation", "private", "--",
+            *netns.command(machine.name, ["sh", "-c", _FURNISH, "sh", *arguments])]  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        subprocess.run(["umount", str(mounts), str(names)], capture_output=True, check=False)
+        raise SessionError(f"{machine.name} cannot have files of its own: {done.stderr.strip()}")
+
+
+def hosts(topology: Topology, machine: Endpoint) -> str:
+    """Its ``/etc/hosts``: itself, the members of its segment, and their gateway."""
+    lines = [f"127.0.0.1 localhost {machine.name}", "::1 localhost ip6-localhost ip6-loopback"]
+    if machine.segment:
+        segment = topology.segment_of(machine)
+        named = [(a.partition("/")[0], vm.name) for vm in topology.endpoints if vm.segment == machine.segment
+                 for a in (vm.ip, vm.ip6)]  # fmt: skip
+        named += [(segment.gateway, "gateway"), (segment.gateway6, "gateway")]
+        lines += [f"{address} {name}" for address, name in named if address]
+    return "\n".join(lines) + "\n"
+
+
+def layered(mountinfo: str) -> list[str]:
+    """The mount points of files in a ``/proc/PID/mountinfo``, those above before those below.
+
+    Single files that are mounted, as containers do it, are left to what lies below them.
+    """
+    points = {line.split()[4].encode().decode("unicode_escape") for line in mountinfo.splitlines()}
+    found = {"/", "/dev"} | {p for p in points if not any(p == k or p.startswith(k + "/") for k in _OF_THE_KERNEL)}
+    return sorted(point for point in found if os.path.isdir(point))
