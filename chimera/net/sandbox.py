@@ -115,6 +115,10 @@ def enter(session_pid: int, act: Callable[[], object]) -> Child:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         act()
         os._exit(0)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(error.exit_status)
     except OSError as error:
         print(f"lab: {error.strerror}: {error.filename or ''}", file=sys.stderr)
     except BaseException:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from chimera.model.errors import SessionError
@@ -25,12 +23,14 @@ HOME = "/root"
 # Mounts whose content is the kernel's: what a process sees there is its own, or is mounted anew.
 _OF_THE_KERNEL = ("/proc", "/sys", "/run", "/dev/pts", "/dev/mqueue", "/dev/hugepages")
 
-# $1 hostname, $2 /etc/hosts, then the mounts of files, those above before those below. Runs in the new namespaces. What
-# no layer can be laid on can be read all the same.
+# $1 hostname, $2 its network namespace, $3 /etc/hosts, then the mounts of files, those above before those below. Runs
+# in the new namespaces, and holds them: a mount namespace can be bound to a name only where the kernel takes it for
+# younger than ours, which on Linux 6.18 depends on the CPU it was made on. What no layer can be laid on is read-only.
 _FURNISH = """
 set -eu
-name=$1 hosts=$2
-shift 2
+name=$1 network=$2 hosts=$3
+shift 3
+nsenter --net="$network" mount -t sysfs -o nosuid,nodev,noexec,ro sysfs /sys
 echo "$name" >/proc/sys/kernel/hostname
 mount -t tmpfs -o mode=755,nosuid,nodev userland /run
 root=/run/root
@@ -49,12 +49,14 @@ done
 printf '%s' "$hosts" >$root/etc/hosts
 echo "$name" >$root/etc/hostname
 mount --rbind /proc $root/proc
-mount -t sysfs -o nosuid,nodev,noexec,ro sysfs $root/sys
+mount --bind /sys $root/sys
 [ ! -d /dev/pts ] || mount --bind /dev/pts $root/dev/pts
 mount -t tmpfs -o mode=755,nosuid,nodev userland $root/run
 cd $root
 pivot_root . .
 umount -l .
+echo furnished
+exec sleep infinity </dev/null >/dev/null 2>&1
 """
 
 
@@ -67,35 +69,43 @@ def command(topology: Topology, node: str, argv: Sequence[str]) -> list[str]:
     machine = topology.by_name.get(node)
     if not isinstance(machine, Endpoint):
         return netns.command(node, argv)
-    mounts, names = FOLDER / f"{node}.mnt", FOLDER / f"{node}.uts"
-    with _lock(node):
-        if not os.path.ismount(mounts):
-            _make(topology, machine, mounts, names)
-    entry = [f"--net={netns.path(node)}", f"--mount={mounts}", f"--uts={names}", f"--wdns={HOME}"]
-    return ["nsenter", *entry, "--", *argv]
-
-
-@contextmanager
-def _lock(node: str) -> Iterator[None]:
-    """One at a time: two may be the first on a machine."""
     FOLDER.mkdir(exist_ok=True)
-    with open(FOLDER / f"{node}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    with open(FOLDER / node, "a+") as record:
+        fcntl.flock(record, fcntl.LOCK_EX)  # two may be the first on a machine
+        record.seek(0)
+        pid, _, mounts = record.read().partition(" ")
+        if not pid or _mounts(pid) != mounts:
+            pid = str(_make(topology, machine))
+            record.truncate(0)
+            record.write(f"{pid} {_mounts(pid)}")
+    entry = [f"--net={netns.path(node)}", f"--mount=/proc/{pid}/ns/mnt", f"--uts=/proc/{pid}/ns/uts"]
+    return ["nsenter", *entry, f"--wdns={HOME}", "--", *argv]
 
 
-def _make(topology: Topology, machine: Endpoint, mounts: Path, names: Path) -> None:
-    """Make both namespaces and bind them to their names, or neither."""
-    mounts.touch()
-    names.touch()
-    arguments = [machine.name, hosts(topology, machine), *layered(Path("/proc/self/mountinfo").read_text())]
-    # unshare(1) binds when the namespaces are there, which is before they are furnished.
-    argv = ["unshare", f"--mount={mounts}", f"--uts={names}", "--propagation", "private", "--",
-            *netns.command(machine.name, ["sh", "-c", _FURNISH, "sh", *arguments])]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        subprocess.run(["umount", str(mounts), str(names)], capture_output=True, check=False)
-        raise SessionError(f"{machine.name} cannot have files of its own: {done.stderr.strip()}")
+def _mounts(pid: str) -> str:
+    """Which mount namespace a process is in; empty where there is no such process."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""
+
+
+def _make(topology: Topology, machine: Endpoint) -> int:
+    """Make both namespaces and furnish them; the PID of the process that holds them.
+
+    It is in the sandbox's network namespace: none of the machine's own, so that no migration waits for it.
+    """
+    arguments = [machine.name, netns.path(machine.name), hosts(topology, machine)]
+    arguments += layered(Path("/proc/self/mountinfo").read_text())
+    argv = ["unshare", "--mount", "--uts", "--propagation", "private", "--", "sh", "-c", _FURNISH, "sh", *arguments]
+    holder = netns.start("", argv, stdout=netns.PIPE, stderr=netns.PIPE, start_new_session=True)
+    assert holder.stdout and holder.stderr
+    with holder.stdout, holder.stderr:
+        if not holder.stdout.readline():
+            said = holder.stderr.read().decode().strip()
+            holder.wait()
+            raise SessionError(f"{machine.name} cannot have files of its own: {said}")
+    return holder.pid
 
 
 def hosts(topology: Topology, machine: Endpoint) -> str:

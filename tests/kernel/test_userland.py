@@ -70,7 +70,7 @@ def test_sys_shows_the_vms_interfaces_and_takes_nothing(rack: RunningLab) -> Non
 
 
 def test_the_labs_own_files_are_not_there(rack: RunningLab) -> None:
-    assert sh(rack, "vm1", "ls -A /run") == ""
+    assert sh(rack, "vm3", "ls -A /run") == ""
 
 
 def test_devices_work(rack: RunningLab) -> None:
@@ -96,3 +96,10 @@ def test_many_at_once_are_first_on_a_machine(rack: RunningLab, name: str) -> Non
     started = [rack.start("vm4", "sh", "-c", f"echo {n} >>/tmp/{name}; uname -n") for n in range(4)]
     assert [process.communicate(timeout=30)[0] for process in started] == ["vm4\n"] * 4
     assert sorted(sh(rack, "vm4", f"cat /tmp/{name}").split()) == ["0", "1", "2", "3"]
+
+
+def test_a_machine_whose_holder_was_killed_gets_another(rack: RunningLab) -> None:
+    """Processes are the sandbox's: whoever is on a VM can kill any."""
+    holder = sh(rack, "hv1", "cut -d' ' -f1 /run/userland/vm1")
+    sh(rack, "vm1", f"kill -9 {holder}")
+    assert sh(rack, "vm1", "uname -n") == "vm1"
