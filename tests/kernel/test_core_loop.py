@@ -22,6 +22,7 @@ def measured(tmp_path: Path, *words: str) -> dict[str, Any]:
     return result(tmp_path / "r")
 
 
+@pytest.mark.alone  # "bystanders lost nothing": the frames that circle must be all that the machine has to do
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("overlay", LIMITS)
 def test_a_loop_ends_and_is_nobody_elses_business(tmp_path: Path, overlay: str, topology: str) -> None:
