@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def layered(mountinfo: str) -> list[str]:
 
     Single files that are mounted, as containers do it, are left to what lies below them.
     """
-    points = {line.split()[4].encode().decode("unicode_escape") for line in mountinfo.splitlines()}
+    written = [line.split()[4] for line in mountinfo.splitlines()]  # octal for spaces and the like: proc(5)
+    points = {re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point) for point in written}
     found = {"/", "/dev"} | {p for p in points if not any(p == k or p.startswith(k + "/") for k in _OF_THE_KERNEL)}
     return sorted(point for point in found if os.path.isdir(point))
