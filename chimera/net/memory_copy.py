@@ -134,13 +134,14 @@ class Sender:
         if not self._say(b"R", _MEMORY.pack(memory_bytes) + vm.encode()):
             raise SessionError(f"the destination has no room for {vm} ({memory_bytes >> 20} MB)")
 
-    def pages(self, length: int, *, final: bool = False) -> None:
-        """Send that many bytes of memory and wait until the other side has them."""
+    def pages(self, length: int, *, final: bool = False, told: Callable[[int], None] = lambda sent: None) -> None:
+        """Send that many bytes of memory and wait until the other side has them; ``told`` hears how many have left."""
         self._send(_HEADER.pack(b"F" if final else b"P", length))
         left = length
         while left > 0:
             self._send(memoryview(_PAGES)[: min(left, _CHUNK)])
             left -= _CHUNK
+            told(length - max(left, 0))
         self._answer()
 
     def commit(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from chimera.deadline import exceeds
+from chimera.deadline import exceeds, slowness
 from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, did_you_mean
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Phase, Round
@@ -24,13 +24,14 @@ from chimera.model.topology import Endpoint
 from chimera.net import guests, kernel, memory_copy, netns
 from chimera.net.memory_copy import STALL_S, Receiver, Release, Sender
 from chimera.net.network import Network
-from chimera.scenario.precopy import Guest, Limits, dirtied, last_pages_ms, verdict
+from chimera.scenario.precopy import Guest, Limits, dirtied, last_pages_ms, on_slow_machine, verdict
 from chimera.wire.announce import announcement
 
 ANNOUNCEMENTS = ("rarp", "garp", "none")
 _REPEATS_S = (0.05, 0.15)  # announcements may be lost; hypervisors repeat them
 _PACE_MBPS = 500.0
 _MB = 1 << 20
+_SAY_S = 5.0
 _MORE_CONNECTIONS = 16  # at a receiver, than there can be migrations
 
 
@@ -119,17 +120,22 @@ class Migrator:
 
     def _precopy(self, sender: Sender, record: MigrationRecord, guest: Guest, limits: Limits) -> int:
         """Copy memory while the VM runs; returns the bytes that are left for the stun."""
-        to_send, number, reason = guest.memory_bytes, 0, ""
+        to_send, number, reason, remark = guest.memory_bytes, 0, "", ""
         while not reason:
             number += 1
             begin = time.monotonic()
-            with _phase(record, f"precopy {number}"):
-                sender.pages(to_send)
+            with _phase(record, f"precopy {number}", remark):
+                self._send_pages(sender, record, number, to_send)
             seconds = time.monotonic() - begin
             mbps = to_send * 8 / seconds / 1e6 if seconds else 0.0
             record.rounds.append(Round(number, to_send / _MB, seconds, mbps))
             self._progress(f"{record.vm}: round {number}, {to_send / _MB:.1f} MB at {mbps:.0f} Mbit/s")
             left = dirtied(guest, seconds)
+            if left >= to_send and (slow := slowness()) > 1:  # before it is given up: is that the machine's fault?
+                guest = on_slow_machine(guest, slow)
+                left = dirtied(guest, seconds)
+                remark = f"the machine is {slow:.1f} times slower than usual, and the guest with it"
+                self._progress(f"{record.vm}: {remark}")
             reason = verdict(limits, number, to_send, seconds, left)
             expected_ms = last_pages_ms(to_send, seconds, left)
             to_send = left
@@ -140,6 +146,18 @@ class Migrator:
                 f"about {expected_ms / 1000:.1f} s (at most {limits.max_stun_ms / 1000:g} s)"
             )
         return to_send
+
+    def _send_pages(self, sender: Sender, record: MigrationRecord, number: int, length: int) -> None:
+        """Send one round; of one that takes long it is said how far it is."""
+        said = time.monotonic()
+
+        def told(sent: int) -> None:
+            nonlocal said
+            if time.monotonic() > said + _SAY_S:
+                said = time.monotonic()
+                self._progress(f"{record.vm}: round {number}, {sent / _MB:.0f} of {length / _MB:.0f} MB")
+
+        sender.pages(length, told=told)
 
     def _switch_over(self, sender: Sender, record: MigrationRecord, vm: Endpoint, left: int) -> None:
         """Stun, send the last pages, move, resume."""

@@ -76,7 +76,7 @@ class Copied:
     def reserve(self, vm: str, memory_bytes: int) -> None:
         self._do("reserve")
 
-    def pages(self, length: int, *, final: bool = False) -> None:
+    def pages(self, length: int, *, final: bool = False, told: Callable[[int], None] = lambda sent: None) -> None:
         self._do("final" if final else "pages")
 
     def commit(self) -> None:
@@ -179,7 +179,7 @@ def test_a_stopped_destination_is_refused_without_waiting_for_it(bench: Bench) -
 def test_a_slow_machine_may_stun_longer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last pages may take 2 s where the machine is of usual speed, and as much longer as it is slower."""
 
-    def slow(length: int, *, final: bool = False) -> None:
+    def slow(length: int, *, final: bool = False, told: object = None) -> None:
         time.sleep(0.03)
 
     monkeypatch.setattr(bench.sender, "pages", slow)
@@ -190,6 +190,27 @@ def test_a_slow_machine_may_stun_longer(bench: Bench, monkeypatch: pytest.Monkey
         bench.migrate()
     monkeypatch.setattr(migration, "exceeds", lambda spent_s, limit_s: spent_s > limit_s * 10.0)
     assert not bench.migrate().aborted
+
+
+@pytest.mark.parametrize(("factor", "rounds"), [(1.0, 1), (20.0, 2)])
+def test_a_guest_on_a_slow_machine_is_as_slow(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, factor: float, rounds: int
+) -> None:
+    """The network carries less than the guest would write elsewhere: that is no reason to give up here."""
+    moments = iter(float(n) for n in range(0, 10_000, 100))  # each look at the clock is 100 s later
+    monkeypatch.setattr(migration.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(migration, "slowness", lambda: factor)
+    monkeypatch.setattr(migration, "exceeds", lambda spent_s, limit_s: factor == 1)
+    if factor == 1:
+        with pytest.raises(MigrationAborted, match="the guest writes faster than the network carries"):
+            bench.migrate()
+    else:
+        bench.migrate()
+        assert "web1: the machine is 20.0 times slower than usual, and the guest with it" in bench.said
+        (record,) = bench.migrator.records
+        assert "20.0 times slower" in next(p.detail for p in record.phases if p.name == "precopy 2")
+    (record,) = bench.migrator.records
+    assert len(record.rounds) >= rounds
 
 
 # -- who may reserve memory at a destination
