@@ -79,9 +79,13 @@ def steps(
 
 
 def ready(
-    file: Pollable, limit_s: float, progress: Callable[[], object] = _none, event: int = select.POLLIN
+    file: Pollable,
+    limit_s: float,
+    progress: Callable[[], object] = _none,
+    event: int = select.POLLIN,
+    slow: Callable[[], float] = slowness,
 ) -> bool:
     """True when a file can be read, or whatever else ``event`` says; False when nothing has moved for the limit."""
     poll = select.poll()
     poll.register(file, event)
-    return any(poll.poll(step_s * 1000) for step_s in steps(limit_s, progress))
+    return any(poll.poll(step_s * 1000) for step_s in steps(limit_s, progress, slow=slow))

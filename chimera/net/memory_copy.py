@@ -27,18 +27,20 @@ import termios
 import threading
 from collections.abc import Callable, Collection
 
-from chimera.deadline import ready, steps
+from chimera.deadline import ready, slowness, steps
 from chimera.model.errors import SessionError
 from chimera.net import kernel, netns
 
 PORT = 8000  # where vMotion listens, too
-STALL_S = 3.0  # a connection on which nothing moves for this long (chimera.deadline) is given up
+STALL_S = 3.0  # a connection on which nothing moves for this long (chimera.deadline) is given up …
+LONGEST_STALL_S = 300.0  # … where round trips are long later, but no later than this
 _HEADER = struct.Struct("!cQ")
 _MEMORY = struct.Struct("!Q")
 _LONGEST_REQUEST = _MEMORY.size + 255  # bytes
 _CHUNK = 1 << 20
 _PAGES = os.urandom(_CHUNK)  # incompressible, as memory of a busy guest is
 _SO_MAX_PACING_RATE = 47
+_ROUND_TRIP, _ROUND_TRIP_AT = struct.Struct("=II"), 68  # tcpi_rtt and tcpi_rttvar of struct tcp_info, microseconds
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}  # seconds, seconds, probes
 
 Release = Callable[[], None]
@@ -170,8 +172,19 @@ class Sender:
 
     def _ready(self, event: int, failure: str) -> None:
         """Wait until the socket is ready, for as long as the other side goes on acknowledging."""
-        if not ready(self._channel, self._stall_s, lambda: _unacknowledged(self._channel), event):
+        if not ready(self._channel, self._stall_s, lambda: _unacknowledged(self._channel), event, self._slowness):
             raise TimeoutError(f"{failure}: nothing moved for {self._stall_s:g} s")
+
+
+    def _slowness(self) -> float:
+        """The machine's, or the path's, where queues of an overloaded machine have made round trips long.
+
+        A path is as slow as to need the whole limit for four retransmissions in a row, each after twice the time.
+        """
+        info = self._channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP_AT + _ROUND_TRIP.size)
+        smoothed_us, variation_us = _ROUND_TRIP.unpack_from(info, _ROUND_TRIP_AT)
+        timeout_s = (smoothed_us + 4 * variation_us) / 1e6  # RFC 6298 section 2
+        return max(slowness(), min((1 + 2 + 4 + 8) * timeout_s, LONGEST_STALL_S) / self._stall_s)
 
 
 def listen(hypervisor: str, address: str) -> socket.socket:

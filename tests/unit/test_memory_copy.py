@@ -26,6 +26,7 @@ MB = 1 << 20
 def a_machine_of_usual_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a machine's speed does is held by ``test_deadline.py``; here others may keep it as busy as they like."""
     monkeypatch.setattr(deadline.steps, "__kwdefaults__", {"clock": time.monotonic, "slow": lambda: 1.0})
+    monkeypatch.setattr(memory_copy, "slowness", lambda: 1.0)
 
 
 # -- the sender
@@ -68,6 +69,36 @@ def test_a_receiver_that_stands_still_is_given_up_and_the_reason_named() -> None
         sender.pages(100_000)
     with connected() as (sender, _end), pytest.raises(TimeoutError, match=r"takes nothing any more.*for 0\.3 s"):
         sender.pages(100 * MB)
+
+
+def test_a_path_with_long_round_trips_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its retransmissions take as much longer; there is an end to that, too."""
+    path = {"smoothed_us": 20_000, "variation_us": 5_000}
+
+    class Channel(socket.socket):
+        def getsockopt(self, level: int, option: int, size: int = 0) -> bytes:  # type: ignore[override]
+            assert (level, option, size) == (socket.IPPROTO_TCP, socket.TCP_INFO, 76)
+            return bytes(68) + struct.pack("=II", *path.values())
+
+    with Channel() as channel:
+        sender = Sender(channel)
+        assert sender._slowness() == 1.0
+        path["smoothed_us"] = 2_000_000
+        assert sender._slowness() * memory_copy.STALL_S == pytest.approx(15 * 2.02)
+        path["smoothed_us"] = 4_000_000_000
+        assert sender._slowness() * memory_copy.STALL_S == pytest.approx(memory_copy.LONGEST_STALL_S)
+
+
+def test_the_kernel_has_the_round_trip_where_it_is_looked_for() -> None:
+    with connected() as (sender, end):
+        sender._send(b"x")
+        end.recv(1)
+        sender._channel.setblocking(True)
+        end.sendall(b"A")
+        sender._channel.recv(1)
+        info = sender._channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 76)
+        smoothed_us, variation_us = struct.unpack_from("=II", info, 68)
+        assert 0 < smoothed_us < 5_000_000 and 0 < variation_us < 5_000_000
 
 
 def test_a_destination_that_is_not_there_is_given_up_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
