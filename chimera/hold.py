@@ -161,6 +161,7 @@ class Verbs:
         return {
             "vm": vm, "source": record.source, "destination": to, "stun_ms": round(record.stun_ms, 3),
             "precopy_s": round(record.precopy_s, 4), "rounds": record.rounds, "announce": chosen.announce,
+            "warnings": record.warnings,
         }  # fmt: skip
 
     def link(

@@ -17,6 +17,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_3 as ofp
 
+from chimera.deadline import steps
 from chimera.model.codec import from_json
 from chimera.model.control import (
     AddFlow,
@@ -41,7 +42,7 @@ from controllers.watch import Rows, Watch
 
 Handler = Callable[..., None]
 
-_ADOPTION_DEADLINE_S = 3.0
+_ADOPTION_S = 3.0  # without news of switches (chimera.deadline); those that have not come by then are not waited for
 _MOST_PENDING = 2000  # effects; more would keep switches waiting for the sake of others
 
 
@@ -99,9 +100,13 @@ class OverlayController(app_manager.RyuApp):
     def start(self) -> None:
         """Start the application's threads."""
         super().start()
-        for run in (self.watch.run, self.reporter.run):
+        for run in (self.watch.run, self.reporter.run, self._end_adoption):
             self.threads.append(hub.spawn(run))
-        hub.spawn_after(_ADOPTION_DEADLINE_S, self.send_event, self.name, EventDeadline())
+
+    def _end_adoption(self) -> None:
+        for step_s in steps(_ADOPTION_S, lambda: self.adoption.heard):
+            hub.sleep(step_s)
+        self.send_event(self.name, EventDeadline())
 
     # -- news from OVSDB
 

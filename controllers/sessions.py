@@ -77,9 +77,11 @@ class Adoption:
         self._databases = set(switches)
         self._ports = set(switches)
         self._held_back: dict[str, SwitchUp] = {}
+        self.heard = 0  # news of switches so far
 
     def database(self, switch: str, reachable: bool) -> list[SwitchUp]:
         """The database's content is known; where it is not reachable, the switch is not running."""
+        self.heard += 1
         self._databases.discard(switch)
         if not reachable:
             self._ports.discard(switch)
@@ -87,11 +89,13 @@ class Adoption:
 
     def ports(self, switch: str) -> list[SwitchUp]:
         """The switch's ports are known."""
+        self.heard += 1
         self._ports.discard(switch)
         return self._released()
 
     def holds(self, up: SwitchUp) -> list[SwitchUp]:
         """The switch's flows are known."""
+        self.heard += 1
         if not up.held:
             return [up]
         self._held_back[up.switch] = up

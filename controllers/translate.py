@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
+from ryu.lib.pack_utils import msg_pack_into
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
@@ -34,6 +35,29 @@ _SWITCH = ProtocolDesc(ofp.OFP_VERSION)  # messages are for any switch of this v
 _BITS = {field.name: field.type.size * 8 for field in ofp.oxm_types} | {"vlan_vid": 12, "vlan_pcp": 3, "ip_dscp": 6}
 _DELETE_LEARNED = 1 << 1  # NX_LEARN_F_DELETE_LEARNED, nicira-ext.h
 _ALL_BITS = (1 << 64) - 1
+
+
+class SetNeighbourDiscovery(parser.OFPAction):  # os-ken lacks the fields
+    """Set-field of the fields that Open vSwitch 2.11 and later has for neighbour discovery (class ``ERICOXM_OF``).
+
+    ::
+
+        |  type 25 | length 16 |  class 0x1000 | field, no mask, bytes |  value …  | padding to 8 bytes
+    """
+
+    FIELDS: ClassVar = {"nd_reserved": (1, 4), "nd_options_type": (2, 1)}  # number and bytes, ovs-fields(7)
+    _CLASS = 0x1000
+    cls_action_type, cls_action_len = ofp.OFPAT_SET_FIELD, 16
+
+    def __init__(self, name: str, value: int) -> None:
+        super().__init__()
+        number, size = self.FIELDS[name]
+        field = struct.pack("!HBB", self._CLASS, number << 1, size) + value.to_bytes(size)
+        self._bytes = struct.pack("!HH", self.type, self.len) + field.ljust(self.len - 4, b"\0")
+
+    def serialize(self, buf: bytearray, offset: int) -> None:
+        """Write it into a message."""
+        msg_pack_into(f"{self.len}s", buf, offset, self._bytes)
 
 
 class NXActionCheckPktLarger(parser.NXAction):  # os-ken lacks it
@@ -149,6 +173,8 @@ def _action(action: Action) -> Any:  # noqa: PLR0911  one line per kind of actio
     match action:
         case Output(port):
             return parser.OFPActionOutput(port, ofp.OFPCML_NO_BUFFER)
+        case SetField(name, int(value)) if name in SetNeighbourDiscovery.FIELDS:
+            return SetNeighbourDiscovery(name, value)
         case SetField(name, value):
             return parser.OFPActionSetField(**{name: _matched(name, value)})
         case Move(source, target):

@@ -20,6 +20,8 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
 
     \b
     Example:  sudo lab migrate web1 hv3 --set announce=garp
+
+    Exit status 1 where the VM moved and something went wrong all the same: the last lines say what.
     """
     show = common.progress(quiet)
     done = ask(lab_name, "migrate", vm=vm, to=hypervisor, settings=common.parse_settings(settings), progress=show)
@@ -29,6 +31,10 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
         f"pre-copy {done['precopy_s']:.2f} s in {rounds} round{'' if rounds == 1 else 's'}, "
         f"stunned for {done['stun_ms']:.1f} ms"
     )
+    for warning in done["warnings"]:
+        click.echo(f"  warning: {warning}")
+    if done["warnings"]:
+        raise click.exceptions.Exit(1)
 
 
 @click.command()

@@ -53,6 +53,7 @@ def _migration(record: MigrationRecord, instruments: Instruments, origin: float)
             Phase(p.name, round(p.start_s - origin, 5), round(p.end_s - origin, 5), p.detail) for p in record.phases
         ],
         vantage_points=seen,
+        warnings=record.warnings,
     )
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from chimera.deadline import slowness
 from chimera.measure import pcapng
 from chimera.measure.entropy import paths_used
 from chimera.measure.listen import Heard, read_heard
@@ -38,6 +39,7 @@ _LOOK_S = 0.4  # how long paths are looked at
 _BULK_S = 0.8  # how long a throughput measurement sends; its second half counts
 _TRIM_BYTES = 160
 _UNDER_WAY_S = 0.1
+_ECHO_MS = 3000.0  # without an echoed byte, for as long on a machine of usual speed, a TCP session is dead
 _MOST_HOPS = 64  # that any of the formats allows a frame
 _ROUNDS = 3  # probes of each flow of a spread
 
@@ -186,8 +188,9 @@ class Instruments:
         serving = Recorder(server.name, "probe", "tcp-server", "--port", str(TCP_PORT))
         address = server.ip.partition("/")[0]
         connected = Recorder(
-            client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path)
-        )
+            client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path),
+            "--deadline-ms", str(int(_ECHO_MS * slowness())),
+        )  # fmt: skip
         self._sessions.append((connected, path))
         try:
             yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chimera.deadline import ready, steps
 from chimera.measure import pcapng
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.topology import Link, Port
@@ -37,7 +37,7 @@ class Recorder:
 
     def _line(self) -> str:
         assert self._process.stdout and self._process.stderr
-        if not select.select([self._process.stdout], [], [], _READY_S)[0]:
+        if not ready(self._process.stdout, _READY_S):
             raise DeadlineError(f"{self._what} did not get ready within {_READY_S:g} s")
         line = self._process.stdout.readline().decode()
         if not line:
@@ -57,12 +57,13 @@ class Recorder:
         """Have it write its file and end; returns the rest of what it printed."""
         if self.running:
             self.signal(signal.SIGTERM)
-        try:
-            output, _ = self._process.communicate(timeout=_STOP_S)
-        except netns.TimeoutExpired:
-            self._process.kill()
-            output, _ = self._process.communicate()
-        return output.decode()
+        for step_s in steps(_STOP_S):
+            try:
+                return self._process.communicate(timeout=step_s)[0].decode()
+            except netns.TimeoutExpired:
+                continue  # what it has printed until now is kept for the next call
+        self._process.kill()
+        return self._process.communicate()[0].decode()
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ def wait_for_checkpoint(path: Path, count: int, timeout_s: float = 5.0) -> bool:
 
     The writer replaces the file, so it is looked at until then.
     """
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    for _ in steps(timeout_s):
         try:
             if json.loads(path.read_bytes())["checkpoints"] >= count:
                 return True

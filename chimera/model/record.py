@@ -9,7 +9,10 @@ from chimera.model.result import Phase, Round
 
 @dataclass
 class MigrationRecord:
-    """One migration as it went, written by the migration itself; ``phases`` are in epoch seconds, too."""
+    """One migration as it went, written by the migration itself; ``phases`` are in epoch seconds, too.
+
+    ``aborted`` says why it was rolled back, ``warnings`` what went wrong after the VM ran at the destination.
+    """
 
     vm: str
     source: str
@@ -21,6 +24,7 @@ class MigrationRecord:
     aborted: str = ""
     rounds: list[Round] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def stun_ms(self) -> float:

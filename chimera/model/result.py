@@ -115,6 +115,7 @@ class Migration:
     rounds: list[Round] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     vantage_points: list[Vantage] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # what went wrong after it had succeeded
 
 
 @dataclass(frozen=True)

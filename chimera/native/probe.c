@@ -4,7 +4,6 @@
  *   probe echo --port P
  *   probe tcp-server --port P
  *   probe tcp-client --to IP --port P --out FILE [--rate-kbps 8000] [--bind IP] [--deadline-ms 3000]
- *                    [--connect-ms 5000]
  *   probe listen --out FILE [IF …] [--netns PATH:IF[:OWNER_IP,…] …]
  *
  * Each prints `ready` once it is at work and ends on SIGTERM with status 0, its FILE written under a temporary
@@ -43,7 +42,7 @@ static int main_send(int argc, char **argv) {
 }
 
 static int main_client(int argc, char **argv) {
-    struct client_options o = {.rate_kbps = 8000, .deadline_ms = 3000, .connect_ms = 5000};
+    struct client_options o = {.rate_kbps = 8000, .deadline_ms = 3000};
     for (int i = 2; i < argc; i++) {
         const char *name = argv[i], *value = option_value(argc, argv, &i);
         if (!strcmp(name, "--to"))
@@ -58,8 +57,6 @@ static int main_client(int argc, char **argv) {
             o.rate_kbps = parse_number(name, value, 1, 1e7);
         else if (!strcmp(name, "--deadline-ms"))
             o.deadline_ms = (uint64_t)parse_number(name, value, 1, 600000);
-        else if (!strcmp(name, "--connect-ms"))
-            o.connect_ms = (uint64_t)parse_number(name, value, 1, 600000);
         else
             usage_error("probe tcp-client: unexpected '%s'", name);
     }

@@ -116,7 +116,7 @@ static inline int probe_tcp_server(uint16_t port) {
 struct client_options {
     const char *to, *port, *out, *bind;
     double rate_kbps;
-    uint64_t deadline_ms, connect_ms;
+    uint64_t deadline_ms; /* without an echoed byte; twice that to connect */
 };
 
 struct client {
@@ -194,11 +194,17 @@ static inline void pump(struct client *c, uint64_t limit, uint64_t timeout_ns, c
         take_echo(c);
 }
 
-/* The last request and its echo: everything outstanding must come back as well. */
-static inline void exchange(struct client *c, uint64_t deadline_ns, const sigset_t *mask) {
-    uint64_t limit = c->sent + LAST_REQUEST;
-    while (c->connected && !*c->error && c->echoed < limit && monotonic_ns() < deadline_ns)
+/* The last request and its echo: everything outstanding must come back as well. As long as something does, it is waited
+ * for: on a slow machine there may be much of it. */
+static inline void exchange(struct client *c, const struct client_options *o, const sigset_t *mask) {
+    uint64_t limit = c->sent + LAST_REQUEST, echoed = c->echoed, since = monotonic_ns();
+    while (c->connected && !*c->error && c->echoed < limit && monotonic_ns() - since < o->deadline_ms * NS_PER_MS) {
         pump(c, limit, TICK_NS, mask);
+        if (c->echoed != echoed) {
+            echoed = c->echoed;
+            since = monotonic_ns();
+        }
+    }
     c->alive = c->connected && !*c->error && c->echoed >= limit;
     if (c->connected && c->echoed < c->sent)
         note_stall(c, monotonic_ns());
@@ -219,7 +225,7 @@ static inline void write_client(const struct client *c, const char *path) {
 }
 
 static inline void checkpoint(struct client *c, const struct client_options *o, const sigset_t *mask) {
-    exchange(c, monotonic_ns() + o->deadline_ms * NS_PER_MS, mask);
+    exchange(c, o, mask);
     c->checkpoints++;
     write_client(c, o->out);
     c->recent_stall_ns = 0;
@@ -241,7 +247,7 @@ static inline void connect_client(struct client *c, const struct client_options 
     if (problem == EINPROGRESS) {
         struct pollfd watched = {.fd = c->fd, .events = POLLOUT};
         socklen_t size = sizeof problem;
-        if (poll(&watched, 1, (int)o->connect_ms) > 0)
+        if (poll(&watched, 1, 2 * (int)o->deadline_ms) > 0)
             getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &problem, &size);
         else
             problem = ETIMEDOUT;
@@ -260,7 +266,7 @@ static inline int probe_tcp_client(const struct client_options *o) {
     struct client c = {.intact = true};
     connect_client(&c, o);
     sigset_t mask = catch_signals();
-    exchange(&c, monotonic_ns() + o->connect_ms * NS_PER_MS, &mask);
+    exchange(&c, o, &mask);
     if (!c.alive) {
         fail(&c, "no answer to the first request");
         write_client(&c, o->out);

@@ -13,13 +13,13 @@ it has not. Taking the middle down takes the carrier from both nodes.
 from __future__ import annotations
 
 import json
-import select
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import IO
 
+from chimera.deadline import ready
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.topology import Impairment, Link, Port
 from chimera.net import netns
@@ -130,7 +130,7 @@ class DelayLine(_Middle):
 
     def _line(self, failure: str) -> str:
         assert self._process.stdout
-        if not select.select([self._process.stdout], [], [], _READY_S)[0]:
+        if not ready(self._process.stdout, _READY_S):
             raise DeadlineError(f"link {self.link.name}: {failure} within {_READY_S} s")
         line = self._process.stdout.readline().decode()
         if not line:

@@ -14,12 +14,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from chimera.deadline import ready, steps
 from chimera.model.codec import to_json
 from chimera.model.control import LISTENER, Inventory
 from chimera.model.errors import DeadlineError, SessionError
@@ -28,6 +28,8 @@ from chimera.net import netns
 FOLDER = Path("/run/lab")
 API = str(FOLDER / "controller.sock")
 _IP_FREEBIND = 15
+_LIMIT_S = 30.0  # without progress (chimera.deadline): to import, to connect, to program a switch
+_WIRED_S = 3.0  # to hear of one interface and send its flows
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -122,47 +124,54 @@ class Controller:
         """True while the process is there."""
         return self._process is not None and self._process.poll() is None
 
-    def wait_listening(self, timeout_s: float = 30) -> None:
+    def wait_listening(self) -> None:
         """Return when switches can connect. Raises as :meth:`wait_synced`."""
-        self._wait("listening", lambda: "listening" in self._last, timeout_s)
+        self._wait("listening", lambda: "listening" in self._last)
 
-    def wait_synced(self, switches: Collection[str], interfaces: int, timeout_s: float = 30) -> None:
+    def wait_synced(self, switches: Collection[str], interfaces: int) -> None:
         """Return when these switches have confirmed all their flows, with that many interfaces located.
 
         Raises:
-            SessionError: the controller ended instead; its last words are in the text.
-            DeadlineError: the report did not come.
+            SessionError: the controller ended instead; the end of its log is in the text.
+            DeadlineError: the report did not come, and no more interfaces and switches were reported.
         """
 
         def synced() -> bool:
             report = self._last.get("synced", {})
             return set(switches) <= set(report.get("switches", ())) and report.get("located", 0) >= interfaces
 
-        self._wait("in agreement with every switch", synced, timeout_s)
+        self._wait("in agreement with every switch", synced)
 
-    def wait_wired(self, interface: str, switch: str, timeout_s: float = 1.0) -> bool:
-        """True when the flows for an interface at its new switch are in place; False where nobody says so."""
+    def wait_wired(self, interface: str, switch: str) -> str:
+        """Return when the flows for an interface at its new switch are in place; the text says why they may not be."""
 
         def wired() -> bool:
             where, before = self._located.get(interface, ("", 0))
             return where == switch and self._synced > before
 
         try:
-            self._wait("done with an interface", wired, timeout_s)
-        except (SessionError, DeadlineError):
-            return False
-        return True
+            self._wait("done with an interface", wired, _WIRED_S)
+        except SessionError:
+            return "the controller is not running"
+        except DeadlineError:
+            return "the controller does not answer"
+        return ""
 
-    def _wait(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+    def _wait(self, what: str, done: Callable[[], bool], limit_s: float = _LIMIT_S) -> None:
         with self._changed:
-            while not done():
+            for step_s in steps(limit_s, self._progress):
+                if done():
+                    return
                 if not self.running:
                     raise SessionError(f"the controller ended before it was {what}:\n{self.last_log_lines()}")
-                if time.monotonic() > deadline:
-                    said = self.last_log_lines()
-                    raise DeadlineError(f"the controller was not {what} within {timeout_s:g} s:\n{said}")
-                self._changed.wait(0.5)
+                self._changed.wait(step_s)
+        said = self.last_log_lines()
+        raise DeadlineError(f"the controller was not {what}, and did nothing towards it for {limit_s:g} s:\n{said}")
+
+    def _progress(self) -> tuple[int, ...]:
+        """What grows while switches are being programmed: interfaces that were located, switches in agreement."""
+        synced = self._last.get("synced", {})
+        return len(self._last), len(self._located), len(synced.get("switches", ())), synced.get("located", 0)
 
     def last_log_lines(self, lines: int = 12) -> str:
         """The end of the controller's log."""
@@ -171,11 +180,10 @@ class Controller:
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Read reports until the stream ends."""
-        self._listener.settimeout(30)
-        try:
-            stream, _ = self._listener.accept()
-        except OSError:
-            return
+        while not ready(self._listener, _LIMIT_S):
+            if process.poll() is not None:
+                return
+        stream, _ = self._listener.accept()
         with stream, stream.makefile("r") as lines:
             for line in lines:
                 self._take_report(json.loads(line))

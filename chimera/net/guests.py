@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
+from chimera.deadline import steps
 from chimera.model.errors import DeadlineError
 from chimera.model.topology import Endpoint, Segment
 from chimera.net import kernel, netns
@@ -91,13 +91,13 @@ def freeze(vm: str) -> None:
     Raises:
         DeadlineError: a process could not be stopped.
     """
-    deadline = time.monotonic() + _FREEZE_S
     stopped: set[int] = set()
     while fresh := processes(vm) - stopped:
         _signal(fresh, signal.SIGSTOP)
         stopped |= fresh
+    waiting = steps(_FREEZE_S)
     while any(_state(pid) not in "TtZX" for pid in stopped):
-        if time.monotonic() > deadline:
+        if next(waiting, None) is None:
             raise DeadlineError(f"{vm}: its processes did not stop within {_FREEZE_S:g} s")
         os.sched_yield()
 

@@ -254,6 +254,12 @@ class Network:
         self.cable(name).set_up(up)
         self._replan()
 
+    def longest_round_trip_s(self) -> float:
+        """A bound on the delay of a packet and its answer on any path, as the links are now, in seconds."""
+        links = [cable.link for cable in self.cables.values()]
+        ways = [way for link in links for way in (link.forward, link.backward)]
+        return sum(way.delay_ms + way.jitter_ms for way in ways) / 1000
+
     def _replan(self) -> None:
         forwarding, wiring = self.underlay.forwarding, self.wiring
         cut = self._cut()

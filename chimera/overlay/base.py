@@ -73,7 +73,8 @@ class Overlay:
     ``conflict`` raises :class:`InputError` for options that do not go together. ``translator`` names the eBPF
     program that translates frames where Open vSwitch lacks the format, ``fabric`` the layer 2 that is to be planned on
     the underlay. ``added_bytes`` is by how much a VM's IP packet grows to become the underlay's (frame overhead without
-    what both have, an outer Ethernet header): what the underlay's MTU must have room for.
+    what both have, an outer Ethernet header): what the underlay's MTU must have room for. ``programs_vms``: a switch
+    needs flows for a VM before the VM can be reached there.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Overlay:
     translator: Callable[[Options], Translator | None] = _no_translator
     fabric: FabricKind | None = None
     added_bytes: Callable[[Options], int] = _nothing_added
+    programs_vms: bool = True
 
     def vm_port(self, inventory: Inventory, switch: str, endpoint: Endpoint) -> PortSpec:
         """The port a VM gets on ``br-int`` of any hypervisor."""

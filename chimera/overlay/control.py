@@ -105,6 +105,10 @@ class Rules:
         """Flows that depend on the ports that ``switch`` has in the segment, its switches and its audience."""
         return ()
 
+    def directory(self, view: View) -> tuple[Flow, ...]:
+        """Flows of every switch with a port in the segment that depend on nothing else."""
+        return ()
+
     def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
         """Flows at ``switch`` (one that is reached) that depend on this interface's place alone."""
         return ()
@@ -151,15 +155,16 @@ def interfaces_of(topology: Topology, gateway_holders: Iterable[str]) -> dict[st
 
 
 def owners_of(topology: Topology, segment: Segment) -> dict[str, responder.Owner]:
-    """Who has which address of a segment, link-local ones included."""
+    """Who has which address of a segment, link-local ones of interfaces with IPv6 included."""
     key = f"{segment.tenant}/{segment.name}"
     owners: dict[str, responder.Owner] = {}
     for vm in topology.vms:
         if vm.segment == key:
-            addresses = (vm.ip.split("/")[0], vm.ip6.split("/")[0], responder.link_local(vm.mac))
+            addresses = (vm.ip.split("/")[0], vm.ip6.split("/")[0], responder.link_local(vm.mac) if vm.ip6 else "")
             owners |= {a: responder.Owner(vm.name, vm.mac) for a in addresses if a}
     if segment.gateway or segment.gateway6:
-        addresses = (segment.gateway, segment.gateway6, responder.link_local(segment.gateway_mac))
+        link_local = responder.link_local(segment.gateway_mac) if segment.gateway6 else ""
+        addresses = (segment.gateway, segment.gateway6, link_local)
         owners |= {a: responder.Owner("", segment.gateway_mac, router=True) for a in addresses if a}
     return owners
 
@@ -243,10 +248,11 @@ class SegmentControl:
         peers = new.conversations.get(iface_id, frozenset()) if switch in touched else ()
         for each in new.interfaces if joined_or_left else (iface_id, *peers):
             fragments["interface", each] = self._interface_fragment(new, switch, each)
+        here, key = switch in new.switches, f"{new.segment.tenant}/{new.segment.name}"
         if switch in touched or regrouped:
-            here = switch in new.switches
-            key = f"{new.segment.tenant}/{new.segment.name}"
             fragments["segment", key] = self._rules.segment_flows(new, switch) if here else ()
+        if here != (switch in old.switches):
+            fragments["directory", key] = self._rules.directory(new) if here else ()
         return fragments
 
     def _urgency(self, old: View, new: View, iface_id: str) -> list[str]:

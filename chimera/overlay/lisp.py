@@ -22,15 +22,15 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from chimera.model.control import Inventory
-from chimera.model.flow import CONTROLLER, Action, DecTtl, Flow, Goto, Output, SetField, Value
+from chimera.model.flow import Action, DecTtl, Flow, Goto, Output, SetField, Value
 from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment, Topology
 from chimera.model.underlay import Translator
-from chimera.overlay import pipeline, ports, tunnels
+from chimera.overlay import answers, pipeline, ports, tunnels
 from chimera.overlay.base import Option, Options, Overlay
 from chimera.overlay.control import Interface, Place, SegmentControl, View
 from chimera.overlay.pipeline import GROUP
-from chimera.overlay.responder import ARP, ICMPV6, IPV6, NS
+from chimera.overlay.responder import IPV6
 from chimera.overlay.tunnels import FLOOD, FROM_HERE, FROM_TUNNEL, GATEWAY, KNOWN
 
 LISP_BYTES = 8  # RFC 9300 section 5.1
@@ -78,13 +78,8 @@ class LispRules(tunnels.TunnelRules):
         }
 
     def switch_flows(self, switch: str) -> tuple[Flow, ...]:
-        """As all tunnels do, and questions to a remote neighbour alone go to the controller, too: LISP carries none."""
-        solicitation: Match = (("eth_type", IPV6), ("ip_proto", ICMPV6), ("icmpv6_type", NS))
-        return (
-            *super().switch_flows(switch),
-            Flow(FROM_HERE, QUESTION, (("eth_type", ARP), ("arp_op", 1)), (Output(CONTROLLER),)),
-            Flow(FROM_HERE, QUESTION, solicitation, (Output(CONTROLLER),)),
-        )
+        """As all tunnels do, and questions to a remote neighbour alone are answered, too: LISP carries none."""
+        return (*super().switch_flows(switch), *answers.to_one(FROM_HERE, QUESTION))
 
     def reached(self, view: View) -> frozenset[str]:
         """Every switch, where other segments of the tenant are routed to this one at the ITR."""
@@ -110,8 +105,9 @@ class LispRules(tunnels.TunnelRules):
         """An interface at this switch: what it may send, what is for it, and what arrives for its EIDs."""
         yield pipeline.classified(segment.vni, place, Goto(FROM_HERE))
         yield Flow(FROM_HERE, KNOWN, (("tunnel_id", segment.vni), ("eth_dst", place.mac)), (Output(place.port),))
+        yield from answers.of_own(segment, interface, place)
         if self._local_only(interface):
-            yield from pipeline.questions_to_controller(place)
+            yield from answers.of_leg(segment.vni, place)
             return
         instance = ("tunnel_id", self._instances.of[segment.tenant])
         deliver = _delivered(place)

@@ -54,7 +54,7 @@ def renamed(identifier: int, address: str) -> tuple[Action, ...]:
 
 
 def resolution_to_controller(table: int) -> tuple[Flow, ...]:
-    """Address questions to everybody, and announcements, go to the controller instead of everybody."""
+    """Announcements, and address questions that nothing takes before, go to the controller instead of everybody."""
     to_controller = (Output(CONTROLLER),)
     ipv6_multicast = (("eth_dst", IPV6_MULTICAST), ("eth_type", IPV6), ("ip_proto", ICMPV6))
     return (
@@ -62,18 +62,4 @@ def resolution_to_controller(table: int) -> tuple[Flow, ...]:
         Flow(table, SPECIAL, (("eth_type", RARP),), to_controller),
         Flow(table, SPECIAL, (*ipv6_multicast, ("icmpv6_type", NS)), to_controller),
         Flow(table, SPECIAL, (*ipv6_multicast, ("icmpv6_type", UNSOLICITED)), to_controller),
-    )
-
-
-def questions_to_controller(place: Place) -> tuple[Flow, ...]:
-    """All address questions of one port, those to a single neighbour included."""
-    port = ("in_port", place.port)
-    return (
-        Flow(CLASSIFY, SPECIAL, (port, ("eth_type", ARP), ("arp_op", 1)), (Output(CONTROLLER),)),
-        Flow(
-            CLASSIFY,
-            SPECIAL,
-            (port, ("eth_type", IPV6), ("ip_proto", ICMPV6), ("icmpv6_type", NS)),
-            (Output(CONTROLLER),),
-        ),
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from chimera.model.control import AddFlow, DeleteFlow, Effect
 from chimera.model.flow import Flow, Learn
 
-Cause = tuple[str, str]  # ("switch" | "segment" | "interface", its name)
+Cause = tuple[str, str]  # ("switch" | "segment" | "directory" | "interface", its name)
 Program = Mapping[Cause, tuple[Flow, ...]]
 
 

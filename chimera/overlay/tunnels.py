@@ -16,7 +16,7 @@ from chimera.model.flow import Action, Flow, Goto, Output
 from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment, Topology
 from chimera.model.underlay import Fabric, Forwarding, edge_address, tree_address
-from chimera.overlay import pipeline, ports, responder
+from chimera.overlay import answers, pipeline, ports, responder
 from chimera.overlay.base import Option, Options, central_gateway
 from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View, owners_of
 from chimera.overlay.pipeline import GROUP
@@ -97,7 +97,10 @@ def tree(fabric: Fabric, segment: Segment) -> int:
 
 
 class TunnelRules(Rules):
-    """Everything known is programmed, address questions are answered at the first hop, unknown unicast is dropped."""
+    """Everything known is programmed, address questions are answered at the first hop, unknown unicast is dropped.
+
+    The switch answers what the segment's directory has, the controller the rest.
+    """
 
     idle_timeout_s = 0  # of the ways to interfaces elsewhere; 0: they stay
 
@@ -105,12 +108,22 @@ class TunnelRules(Rules):
         self._encapsulation = encapsulation
         self._anycast = anycast
         self._owners = {(s.tenant, s.name): owners_of(topology, s) for s in topology.segments}
+        self._directories: dict[tuple[str, str], tuple[Flow, ...]] = {}  # what every switch holds alike
 
     def switch_flows(self, switch: str) -> tuple[Flow, ...]:
-        """Questions to the controller, tunnel frames to their own table, misses dropped."""
+        """Questions to who answers them, tunnel frames to their own table, misses dropped."""
         drops = tuple(pipeline.drop(table) for table in (pipeline.CLASSIFY, FROM_HERE, FROM_TUNNEL))
-        questions = pipeline.resolution_to_controller(FROM_HERE)
+        questions = (*answers.switch_flows(FROM_HERE), *pipeline.resolution_to_controller(FROM_HERE))
         return (*self._encapsulation.arrivals(), *questions, *drops)
+
+    def directory(self, view: View) -> tuple[Flow, ...]:
+        """Who has which address; the router's only where a gateway has a leg, or will have one."""
+        key = view.segment.tenant, view.segment.name
+        if key not in self._directories:
+            routed = any(interface.leg_of for interface in view.interfaces.values())
+            owners = {a: owner for a, owner in self._owners[key].items() if routed or not owner.router}
+            self._directories[key] = answers.directory(view.segment.vni, owners)
+        return self._directories[key]
 
     def audience(self, view: View) -> frozenset[str]:
         """Switches with more than an anycast leg in the segment."""
@@ -139,9 +152,10 @@ class TunnelRules(Rules):
         known = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
         deliver = (Output(place.port),)
         allowed = pipeline.classified(segment.vni, place, Goto(FROM_HERE))
+        here = (allowed, Flow(FROM_HERE, KNOWN, known, deliver), *answers.of_own(segment, interface, place))
         if self._local_only(interface):
-            return (allowed, Flow(FROM_HERE, KNOWN, known, deliver), *pipeline.questions_to_controller(place))
-        return (allowed, Flow(FROM_HERE, KNOWN, known, deliver), Flow(FROM_TUNNEL, KNOWN, known, deliver))
+            return (*here, *answers.of_leg(segment.vni, place))
+        return (*here, Flow(FROM_TUNNEL, KNOWN, known, deliver))
 
     def advertised(self, segment: Segment, interface: Interface) -> tuple[str, ...]:
         """With anycast gateways, host routes lead clients straight to a VM's hypervisor."""

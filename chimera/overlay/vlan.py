@@ -49,4 +49,5 @@ OVERLAY = Overlay(
     core=_core,
     ports=_trunk,
     tag=_vlan_of,
+    programs_vms=False,
 )

@@ -176,6 +176,7 @@ def _migration(migration: Migration, result: Result, level: Detail) -> Child:
     latency = latency_chart(migration, level)
     return [
         tag("p", outcome, class_="lead"),
+        [tag("p", f"Warning: {warning}.") for warning in migration.warnings],
         tables.vantage_points(migration) if migration.vantage_points else None,
         tag("h3", "Timeline"), LANE_KEY, charts[0],
         [tag("h3", "Around the stun"), charts[1:]] if charts[1:] else None,

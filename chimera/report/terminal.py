@@ -76,6 +76,8 @@ def _item(text: str) -> RenderableType:
 def _migration(migration: Migration) -> Iterator[RenderableType]:
     if migration.aborted:
         yield Text(f"rolled back: {migration.aborted}; it goes on at {migration.source}", style="yellow")
+    for warning in migration.warnings:
+        yield Text(f"warning: {warning}", style="yellow")
     facts = [f"pre-copy {unit(migration.precopy_s, 's')}"]
     if migration.rounds:
         moved = unit(sum(r.megabytes for r in migration.rounds), "MB")

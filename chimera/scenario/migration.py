@@ -3,7 +3,8 @@
 reserve → pre-copy rounds → stun → last pages → move → resume → announce → the source forgets.
 
 A VM is one set of processes in one namespace, so it cannot run in two places; until the interface has
-moved, every failure leaves it running at the source.
+moved, every failure leaves it running at the source. Once it has, nothing takes that back: the VM runs at the
+destination, is announced there, and what fails from then on is a warning on the record.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chimera.deadline import exceeds, slowness
 from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, did_you_mean
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Phase, Round
 from chimera.model.topology import Endpoint
-from chimera.net import guests, kernel, netns
-from chimera.net.memory_copy import Receiver, Sender
+from chimera.net import guests, kernel, memory_copy, netns
+from chimera.net.memory_copy import STALL_S, Receiver, Release, Sender
 from chimera.net.network import Network
-from chimera.scenario.precopy import Guest, Limits, dirtied, last_pages_ms, verdict
+from chimera.scenario.precopy import Guest, Limits, dirtied, last_pages_ms, on_slow_machine, verdict
 from chimera.wire.announce import announcement
 
 ANNOUNCEMENTS = ("rarp", "garp", "none")
 _REPEATS_S = (0.05, 0.15)  # announcements may be lost; hypervisors repeat them
 _PACE_MBPS = 500.0
 _MB = 1 << 20
+_SAY_S = 5.0
+_MORE_CONNECTIONS = 16  # at a receiver, than there can be migrations
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,15 @@ class Migrator:
     """Moves VMs of one network; several at a time, each once."""
 
     def __init__(
-        self, network: Network, progress: Callable[[str], None], wait_wired: Callable[[str, str], bool]
+        self, network: Network, progress: Callable[[str], None], wait_wired: Callable[[str, str], str]
     ) -> None:
         self.network = network
-        self._wait_wired = wait_wired  # returns when the switch has its flows for an interface
+        self._wait_wired = wait_wired  # returns when the switch has its flows for an interface, or why it may not
         self.records: list[MigrationRecord] = []
         self._progress = progress
         self._lock = threading.Lock()
-        self._moving: set[str] = set()
-        self._reserved: dict[str, dict[str, int]] = {}
+        self._moving: dict[str, MigrationRecord] = {}
+        self._reserved: dict[str, MigrationRecord] = {}  # VM -> the migration that holds memory at its destination
         self._receivers: dict[str, Receiver] = {}
 
     def announce_progress(self, progress: Callable[[str], None]) -> None:
@@ -71,64 +75,89 @@ class Migrator:
         with self._lock:
             if vm.name in self._moving:
                 raise SessionError(f"{vm.name} is being migrated already")
-            self._moving.add(vm.name)
+            self._moving[vm.name] = record
             self.records.append(record)
         self._progress(f"migrating {vm.name}: {record.source} → {destination}")
         try:
-            self._run(vm, record, settings)
-        except (OSError, SessionError, DeadlineError) as error:
-            record.aborted = str(error) or type(error).__name__
-            self._progress(f"migration of {vm.name} aborted: {record.aborted}; it stays at {record.source}")
-            raise MigrationAborted(
-                f"migration of {vm.name} to {destination} aborted: {record.aborted}; it runs at {record.source}"
-            ) from error
+            self._settle(self._run(vm, record, settings), record, vm, settings.announce)
         finally:
             record.ended = time.time()
             with self._lock:
-                self._moving.discard(vm.name)
-                self._reserved.get(destination, {}).pop(vm.name, None)
+                del self._moving[vm.name]
+                self._reserved.pop(vm.name, None)
+        for warning in record.warnings:
+            self._progress(f"warning: {warning}")
         return record
 
     # -- the sequence ----------------------------------------------------------------------------
 
-    def _run(self, vm: Endpoint, record: MigrationRecord, settings: Settings) -> None:
-        guest = Guest(vm.memory_mb * _MB, vm.dirty_mb_s * _MB)
-        with _phase(record, "reserve"):
-            self._receiver(record.destination)
-            vtep = self.network.underlay.vtep
-            sender = Sender(record.source, vtep[record.source], vtep[record.destination], settings.pace_mbps)
+    def _run(self, vm: Endpoint, record: MigrationRecord, settings: Settings) -> Sender:
+        """Everything up to the switch-over, or a roll-back; the connection to the destination is still open."""
+        stall_s = STALL_S + self.network.longest_round_trip_s()
+        sender = Sender(memory_copy.sending_from(record.source), settings.pace_mbps, stall_s)
         try:
-            sender.reserve(vm.name, guest.memory_bytes)
-            left = self._precopy(sender, record, guest, settings.limits)
-            self._switch_over(sender, record, vm, left)
-        finally:
+            self._copy(sender, record, vm, settings.limits)
+        except (OSError, SessionError, DeadlineError) as error:
             sender.close()
-        self._announce(record, vm, settings.announce)
-        self._progress(f"{vm.name} runs at {record.destination}; stunned for {record.stun_ms:.0f} ms")
+            record.aborted = str(error) or type(error).__name__
+            self._progress(f"migration of {vm.name} aborted: {record.aborted}; it stays at {record.source}")
+            raise MigrationAborted(
+                f"migration of {vm.name} to {record.destination} aborted: {record.aborted}; it runs at {record.source}"
+            ) from error
+        return sender
+
+    def _copy(self, sender: Sender, record: MigrationRecord, vm: Endpoint, limits: Limits) -> None:
+        guest = Guest(vm.memory_mb * _MB, vm.dirty_mb_s * _MB)
+        vtep = self.network.underlay.vtep
+        with _phase(record, "reserve"):
+            if record.destination in self.network.stopped:
+                raise SessionError(f"{record.destination} is stopped")
+            self._receiver(record.destination)
+            sender.connect(vtep[record.source], vtep[record.destination])
+            sender.reserve(vm.name, guest.memory_bytes)
+        left = self._precopy(sender, record, guest, limits)
+        self._switch_over(sender, record, vm, left)
 
     def _precopy(self, sender: Sender, record: MigrationRecord, guest: Guest, limits: Limits) -> int:
         """Copy memory while the VM runs; returns the bytes that are left for the stun."""
-        to_send, number, reason = guest.memory_bytes, 0, ""
+        to_send, number, reason, remark = guest.memory_bytes, 0, "", ""
         while not reason:
             number += 1
             begin = time.monotonic()
-            with _phase(record, f"precopy {number}"):
-                sender.pages(to_send)
+            with _phase(record, f"precopy {number}", remark):
+                self._send_pages(sender, record, number, to_send)
             seconds = time.monotonic() - begin
             mbps = to_send * 8 / seconds / 1e6 if seconds else 0.0
             record.rounds.append(Round(number, to_send / _MB, seconds, mbps))
             self._progress(f"{record.vm}: round {number}, {to_send / _MB:.1f} MB at {mbps:.0f} Mbit/s")
             left = dirtied(guest, seconds)
+            if left >= to_send and (slow := slowness()) > 1:  # before it is given up: is that the machine's fault?
+                guest = on_slow_machine(guest, slow)
+                left = dirtied(guest, seconds)
+                remark = f"the machine is {slow:.1f} times slower than usual, and the guest with it"
+                self._progress(f"{record.vm}: {remark}")
             reason = verdict(limits, number, to_send, seconds, left)
             expected_ms = last_pages_ms(to_send, seconds, left)
             to_send = left
         self._progress(f"{record.vm}: pre-copy ends: {reason}")
-        if expected_ms > limits.max_stun_ms:
+        if exceeds(expected_ms / 1000, limits.max_stun_ms / 1000):
             raise SessionError(
                 f"pre-copy does not converge: {reason}, and the last {to_send / _MB:.1f} MB would stun the VM for "
                 f"about {expected_ms / 1000:.1f} s (at most {limits.max_stun_ms / 1000:g} s)"
             )
         return to_send
+
+    def _send_pages(self, sender: Sender, record: MigrationRecord, number: int, length: int) -> None:
+        """Send one round; of one that takes long it is said how far it is."""
+        said = time.monotonic()
+
+        def told(sent: int) -> None:
+            nonlocal said
+            if time.monotonic() > said + _SAY_S:
+                said = time.monotonic()
+                self._progress(f"{record.vm}: round {number}, {sent / _MB:.0f} of {length / _MB:.0f} MB")
+
+        sender.pages(length, told=told)
 
     def _switch_over(self, sender: Sender, record: MigrationRecord, vm: Endpoint, left: int) -> None:
         """Stun, send the last pages, move, resume."""
@@ -147,7 +176,6 @@ class Migrator:
             with _phase(record, "resume"):
                 guests.thaw(vm.name)
             record.stun_end = time.time()
-        sender.commit()
 
     def _move(self, vm: str, destination: str) -> None:
         network = self.network
@@ -164,12 +192,29 @@ class Migrator:
             network.move(vm, source)
         network.replug(vm)
 
+    def _settle(self, sender: Sender, record: MigrationRecord, vm: Endpoint, announce: str) -> None:
+        """After the switch-over: the destination is told that the VM is its own, and everybody where it is."""
+        try:
+            sender.commit()
+        except OSError as error:
+            record.warnings.append(f"{record.destination} did not confirm that {vm.name} is its own now: {error}")
+        finally:
+            sender.close()
+        if missing := self._wait_wired(vm.name, record.destination):
+            record.warnings.append(
+                f"nobody confirmed that {record.destination} has its flows for {vm.name} ({missing}): "
+                f"{vm.name} may be unreachable"
+            )
+        try:
+            self._announce(record, vm, announce)
+        except OSError as error:
+            record.warnings.append(f"{vm.name} was not announced at {record.destination}: {error}")
+        self._progress(f"{vm.name} runs at {record.destination}; stunned for {record.stun_ms:.0f} ms")
+
     def _announce(self, record: MigrationRecord, vm: Endpoint, kind: str) -> None:
         if kind == "none":
             return
         frame = announcement(kind, vm.mac, vm.ip)
-        if not self._wait_wired(vm.name, record.destination):
-            self._progress(f"{vm.name}: announced without the controller's word that {record.destination} is ready")
         with kernel.inside(netns.path(vm.name)):
             channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
             channel.bind(("eth0", 0))
@@ -195,23 +240,37 @@ class Migrator:
         return topology.vm(vm_name)
 
     def _receiver(self, hypervisor: str) -> None:
+        """Have the hypervisor listen, from its first incoming migration on, to the others."""
         with self._lock:
             if hypervisor not in self._receivers:
-                address = self.network.underlay.vtep[hypervisor]
-                admit = lambda vm, size: self._admit(hypervisor, vm, size)  # noqa: E731
-                self._receivers[hypervisor] = Receiver(hypervisor, address, admit)
+                vtep = self.network.underlay.vtep
+                peers = frozenset(address for name, address in vtep.items() if name != hypervisor)
+                admit = lambda peer, vm, size: self._admit(hypervisor, peer, vm, size)  # noqa: E731
+                most = len(self.network.topology.vms) + _MORE_CONNECTIONS
+                listener = memory_copy.listen(hypervisor, vtep[hypervisor])
+                self._receivers[hypervisor] = Receiver(listener, peers, admit, most)
 
-    def _admit(self, hypervisor: str, vm: str, size: int) -> bool:
-        """Reserve memory for a VM, where the hypervisor has that much left."""
-        topology = self.network.topology
+    def _admit(self, hypervisor: str, peer: str, vm: str, size: int) -> Release | None:
+        """Reserve memory for a VM that is being migrated from this peer to here, where there is that much left."""
+        topology, vtep = self.network.topology, self.network.underlay.vtep
         with self._lock:
-            reserved = self._reserved.setdefault(hypervisor, {})
-            used = sum(topology.vm(name).memory_mb * _MB for name in self.network.vms_at(hypervisor))
-            free = topology.node(hypervisor).memory_mb * _MB - used - sum(reserved.values())
-            if size > free:
-                return False
-            reserved[vm] = size
-            return True
+            record = self._moving.get(vm)
+            if record is None or (vtep[record.source], record.destination) != (peer, hypervisor):
+                return None
+            if vm in self._reserved or size != topology.vm(vm).memory_mb * _MB:
+                return None
+            coming = [name for name, other in self._reserved.items() if other.destination == hypervisor]
+            used = sum(topology.vm(name).memory_mb for name in {*self.network.vms_at(hypervisor), *coming})
+            if size > (topology.node(hypervisor).memory_mb - used) * _MB:
+                return None
+            self._reserved[vm] = record
+
+        def release() -> None:
+            with self._lock:
+                if self._reserved.get(vm) is record:
+                    del self._reserved[vm]
+
+        return release
 
 
 @contextmanager

@@ -6,7 +6,7 @@ whether what is left fits into the downtime that is allowed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Guest:
 def dirtied(guest: Guest, seconds: float) -> int:
     """Bytes the guest wrote to in ``seconds``; never more than it has."""
     return min(guest.memory_bytes, int(guest.dirty_bytes_s * seconds))
+
+
+def on_slow_machine(guest: Guest, slowness: float) -> Guest:
+    """A guest on a machine that is so many times slower than usual: it writes as much more slowly."""
+    return replace(guest, dirty_bytes_s=guest.dirty_bytes_s / slowness)
 
 
 def verdict(limits: Limits, number: int, sent_bytes: int, seconds: float, left_bytes: int) -> str:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
+from chimera.deadline import ready, steps
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.ports import PortSpec
 from chimera.wire.ovsdb_operations import (
@@ -76,7 +77,8 @@ class OvsdbError(SessionError):
 class Ovsdb:
     """One session with an OVSDB server; threads may share it, one call at a time.
 
-    Raises :class:`OvsdbError` where the server cannot be reached, refuses, or does not answer in ``timeout_s``.
+    Raises :class:`OvsdbError` where the server cannot be reached, refuses, or does not answer in ``timeout_s``
+    (:mod:`chimera.deadline`).
     """
 
     def __init__(self, path: str, timeout_s: float = 5.0, database: str = ROOT) -> None:
@@ -90,7 +92,7 @@ class Ovsdb:
         self._json = json.JSONDecoder()
         self._updates: deque[Update] = deque()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
+        self._socket.settimeout(timeout_s)  # to connect and to send, which wait for nothing but room in a buffer
         try:
             self._socket.connect(path)
         except OSError as error:
@@ -148,12 +150,16 @@ class Ovsdb:
         """
         (state,) = self.rows(ROOT, [], ["cur_cfg", "next_cfg"])
         wanted = state["next_cfg"] if wanted is None else wanted
-        deadline = time.monotonic() + self._timeout_s
         current = state["cur_cfg"]
-        while current < wanted:
-            left_ms = int((deadline - time.monotonic()) * 1000)
-            self.wait_for(ROOT, [], ["cur_cfg"], {"cur_cfg": current}, "!=", max(left_ms, 0))
+        for step_s in steps(self._timeout_s):
+            if current >= wanted:
+                return
+            try:
+                self.wait_for(ROOT, [], ["cur_cfg"], {"cur_cfg": current}, "!=", int(step_s * 1000))
+            except DeadlineError:
+                continue
             current = self.rows(ROOT, [], ["cur_cfg"])[0]["cur_cfg"]
+        raise DeadlineError(f"{self.path}: the switch did not apply configuration {wanted} in {self._timeout_s:g} s")
 
     def wait_for(
         self,
@@ -236,14 +242,11 @@ class Ovsdb:
         """Updates as they come; ends after ``timeout_s`` without one (``None``: never)."""
         while True:
             with self._lock:
-                self._socket.settimeout(timeout_s)
                 try:
                     while not self._updates:
-                        self._notification(self._next_message())
+                        self._notification(self._next_message(math.inf if timeout_s is None else timeout_s))
                 except TimeoutError:
                     return
-                finally:
-                    self._socket.settimeout(self._timeout_s)
                 batch = self._taken_updates()
             yield from batch
 
@@ -259,14 +262,12 @@ class Ovsdb:
             self._next_id += 1
             ident = self._next_id
             self._send({"method": method, "params": params, "id": ident})
-            self._socket.settimeout(timeout_s or self._timeout_s)
+            limit_s = timeout_s or self._timeout_s
             try:
-                while (message := self._next_message()).get("id") != ident or "method" in message:
+                while (message := self._next_message(limit_s)).get("id") != ident or "method" in message:
                     self._notification(message)
             except TimeoutError as error:
-                raise OvsdbError(f"{self.path}: no answer to {method}") from error
-            finally:
-                self._socket.settimeout(self._timeout_s)
+                raise OvsdbError(f"{self.path}: no answer to {method} in {limit_s:g} s") from error
         if message.get("error"):
             raise OvsdbError(f"{self.path}: {message['error']}")
         return message["result"]
@@ -284,16 +285,19 @@ class Ovsdb:
         except OSError as error:
             raise OvsdbError(f"{self.path}: {error}") from error
 
-    def _next_message(self) -> dict[str, Any]:
+    def _next_message(self, limit_s: float) -> dict[str, Any]:
+        """The next message; raises TimeoutError where no byte came within the limit."""
         while True:
             for message in self._messages():
                 return message
+            if not ready(self._socket, limit_s):
+                raise TimeoutError
             self._receive()
 
     def _receive(self) -> None:
         try:
             data = self._socket.recv(1 << 18)
-        except (TimeoutError, BlockingIOError):
+        except BlockingIOError:
             raise
         except OSError as error:
             raise OvsdbError(f"{self.path}: {error}") from error

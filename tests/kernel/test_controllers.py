@@ -18,6 +18,7 @@ from overlay_rig import Rig, ofctl, openflow, rig, start_switch, topology
 import controllers  # noqa: F401  makes ryu importable
 from chimera.model.flow import (
     CONTROLLER,
+    IN_PORT,
     NORMAL,
     CheckLarger,
     DecTtl,
@@ -107,6 +108,24 @@ LEARN = Learn(
             "priority=9,tun_id=0x1 actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],resubmit(,4)",
         ),
         (
+            Flow(
+                8, 9,
+                (("tunnel_id", 5), ("eth_type", 0x86DD), ("ip_proto", 58), ("icmpv6_type", 135),
+                 ("ipv6_nd_target", "fd00::2"), ("nw_ttl", 255)),
+                (SetField("nd_reserved", 0xE0000000), SetField("icmpv6_type", 136), Goto(9)),
+            ),
+            "table=8, priority=9,icmp6,tun_id=0x5,nw_ttl=255,icmp_type=135,nd_target=fd00::2 "
+            "actions=set_field:3758096384->nd_reserved,set_field:136->icmpv6_type,goto_table:9",
+        ),
+        (
+            Flow(
+                9, 9, (("eth_type", 0x86DD), ("ip_proto", 58), ("icmpv6_type", 136)),
+                (SetField("nd_options_type", 2), Move("eth_src", "ipv6_nd_tll"), Output(IN_PORT)),
+            ),
+            "table=9, priority=9,icmp6,icmp_type=136 actions=set_field:2->nd_options_type,"
+            "move:NXM_OF_ETH_SRC[]->NXM_NX_ND_TLL[],IN_PORT",
+        ),
+        (
             Flow(0, 9, (("in_port", 4),), (LEARN, Goto(1))),
             "priority=9,in_port=4 actions=learn(table=1,idle_timeout=300,hard_timeout=600,priority=100,delete_learned,"
             "cookie=0xc0,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],NXM_NX_TUN_ID[],eth_type=0x800,"
@@ -184,6 +203,22 @@ def test_a_controller_that_is_killed_and_returns_costs_nothing(lab: Rig) -> None
         assert {name: lab.flows(name) for name in ("hv1", "hv2")} == before
         output = pings.communicate()[0]
     assert "300 received" in output, output
+
+
+def test_neighbours_are_found_without_a_controller(lab: Rig) -> None:
+    for vm, target in (("r1", "10.0.0.12"), ("r2", "10.0.0.11"), ("b1", "10.0.0.12")):
+        assert lab.reaches(vm, target)  # where switches learn, they have
+    lab.kill_controller()
+    try:
+        for vm in VMS:
+            lab.spaces[vm].run("ip", "neigh", "flush", "dev", "eth0")
+        for target in ("10.0.0.12", "10.0.0.13", "fd00::2", "fd00::3"):
+            assert lab.reaches("r1", target), lab.ping("r1", target)
+        assert lab.reaches("b1", "10.0.0.12")
+        found = lab.spaces["b1"].run("ip", "neigh", "show", "10.0.0.12").split()
+        assert lab.inventory.topology.vm("b2").mac in found, "each tenant's own"
+    finally:
+        lab.start_controller()
 
 
 def test_no_switch_refused_anything(lab: Rig) -> None:

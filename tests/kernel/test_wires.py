@@ -249,6 +249,10 @@ def test_a_frame_reaches_whom_it_is_for_and_nobody_else(volley: Volley) -> None:
 
 
 @needs_tshark
+def test_neighbours_are_found_without_a_controller(volley: Volley) -> None:
+    assert {name: ping.lost for name, ping in volley.alone.items()} == {"web2": 0, "web4": 0, "the gateway": 0}
+
+
 def test_a_broadcast_is_a_copy_for_each_receiver_or_one_on_a_tree(volley: Volley, tmp_path: Path) -> None:
     segment, overlay = volley.segment("web"), volley.wire.overlay
     frames = [cable.frames("group") for cable in volley.cables()]

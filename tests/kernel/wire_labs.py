@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from itertools import pairwise
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from lab_spy import Seen, Spy, spying
 from lab_support import PROJECT
-from running_lab import RunningLab, up
+from running_lab import Ping, RunningLab, up
 
 from chimera.load import load_topology
 from chimera.model.topology import Segment, Topology
@@ -111,6 +111,7 @@ class Volley:
     other_tenant: bytes
     random: list[bytes]
     seen: Mapping[str, list[Seen]]  # by what was sent: probe, group, other tenant, random
+    alone: Mapping[str, Ping] = field(default_factory=dict)  # afterwards, without a controller, by who was asked
 
     @cached_property
     def topology(self) -> Topology:
@@ -171,7 +172,18 @@ class Cable:
 def volley_over(wire: Wire) -> Iterator[Volley]:
     """Bring a lab up, send everything, and listen."""
     with up("dual-dc", *wire.words) as lab, spying(lab, [*PATH, *VMS]) as spy:
-        yield _fired(wire, lab, spy)
+        found = _fired(wire, lab, spy)
+        yield replace(found, alone=_alone(lab))
+
+
+def _alone(lab: RunningLab) -> dict[str, Ping]:
+    """What web1 reaches after it has forgotten its neighbours, and the controller has gone."""
+    targets = {name: lab.address(name) for name in ("web2", "web4")} | {"the gateway": "10.1.0.1"}
+    ask = "; ".join(f"ping -n -c 2 -i 0.1 -W 1 {address}" for address in targets.values())
+    lab.exec("web1", "sh", "-c", ask)  # where ways are learned by conversations, these are the conversations
+    lab("stop", "controller")
+    said = lab.exec("web1", "sh", "-c", f"ip neigh flush dev eth0; {ask}", check=False)
+    return dict(zip(targets, map(Ping.read, said.split("--- ")[1:]), strict=True))
 
 
 def _fired(wire: Wire, lab: RunningLab, spy: Spy) -> Volley:

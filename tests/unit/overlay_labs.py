@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory, PacketIn, PacketOut, PortUp, SwitchUp
-from chimera.model.flow import CONTROLLER, Action, CheckLarger, Flow, Goto, Output, SetField
+from chimera.model.flow import CONTROLLER, Action, CheckLarger, Flow, Goto, Move, Output, SetField
 from chimera.model.topology import Endpoint, Kind, Node, Segment, Site, Topology
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding, Underlay, edge_address, tree_address
 from chimera.overlay import registry
@@ -89,6 +89,8 @@ class Switch:
             for action in flow.actions if flow else ():
                 if isinstance(action, SetField):
                     fields[action.field] = action.value
+                elif isinstance(action, Move):
+                    fields[action.target] = fields[action.source]
                 elif isinstance(action, Output) and action.port != in_port:
                     out.append((action.port, dict(fields)))
                 elif isinstance(action, CheckLarger):
