@@ -18,7 +18,7 @@ from pathlib import Path
 
 from chimera import __version__, share
 from chimera.load import load_topology
-from chimera.measure import conclude, explain, links, loops, state
+from chimera.measure import conclude, explain, fitness, links, loops, state
 from chimera.measure.instruments import Instruments
 from chimera.model.control import Inventory
 from chimera.model.errors import InputError, did_you_mean
@@ -36,7 +36,7 @@ from chimera.model.result import (
 )
 from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
-from chimera.net import netns, network, plan
+from chimera.net import netns, network, plan, processors
 from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
@@ -236,7 +236,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     progress("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
     instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
-    migrator = Migrator(built, progress, controller.wait_wired)
+    migrator = Migrator(built, progress, controller.wait_wired, instruments.responding)
     lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
     up_s = time.time() - started
     progress(f"up in {up_s:.2f} s")
@@ -259,11 +259,14 @@ def run(experiment: Experiment, *, progress: Progress, record_all: bool = False)
     session = bring_up(experiment, progress)
     begin = time.time()
     session.instruments.start(record_all=record_all)
+    before = processors.read(), session.network.line_times()
     experiment.script.run(session.lab)
+    after = processors.read(), session.network.line_times()
     run_s = time.time() - begin
     progress("reading the recordings")
     session.instruments.finish()
     result = report(session, run_s)
+    result = replace(result, machine=fitness.judge(*before, *after, result.migrations))
     expect = Expect()
     experiment.script.check(result, expect)
     _check_lab(result, experiment.expectations, expect)

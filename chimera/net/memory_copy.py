@@ -87,6 +87,12 @@ class Sender:
         except OSError:
             self._channel.close()
             raise
+        self._sent = 0
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the last pages that the other side has acknowledged; all of them unless :meth:`pages` failed."""
+        return max(0, self._sent - _unacknowledged(self._channel))
 
     def close(self) -> None:
         """End the connection."""
@@ -99,10 +105,10 @@ class Sender:
 
     def pages(self, length: int, *, final: bool = False) -> None:
         """Send that many bytes of memory and wait until the other side has them."""
+        self._sent = 0
         self._channel.sendall(_HEADER.pack(b"F" if final else b"P", length))
-        left = length
-        while left > 0:
-            left -= self._channel.send(memoryview(_PAGES)[: min(left, _CHUNK)])
+        while self._sent < length:
+            self._sent += self._channel.send(memoryview(_PAGES)[: min(length - self._sent, _CHUNK)])
         self._answer()
 
     def commit(self) -> None:

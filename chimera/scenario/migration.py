@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, did_you_mean
@@ -44,10 +44,15 @@ class Migrator:
     """Moves VMs of one network; several at a time, each once."""
 
     def __init__(
-        self, network: Network, progress: Callable[[str], None], wait_wired: Callable[[str, str], bool]
+        self,
+        network: Network,
+        progress: Callable[[str], None],
+        wait_wired: Callable[[str, str], bool],
+        responding: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self.network = network
         self._wait_wired = wait_wired  # returns when the switch has its flows for an interface
+        self._responding = responding  # a heartbeat goes on in a VM: what measures the stun
         self.records: list[MigrationRecord] = []
         self._progress = progress
         self._lock = threading.Lock()
@@ -67,6 +72,10 @@ class Migrator:
             MigrationAborted: it was rolled back; the VM runs at the source.
         """
         vm = self._check(vm_name, destination)
+        with self._responding(vm.name):
+            return self._migrate(vm, destination, settings)
+
+    def _migrate(self, vm: Endpoint, destination: str, settings: Settings) -> MigrationRecord:
         record = MigrationRecord(vm.name, self.network.location[vm.name], destination, time.time())
         with self._lock:
             if vm.name in self._moving:
@@ -104,20 +113,16 @@ class Migrator:
         finally:
             sender.close()
         self._announce(record, vm, settings.announce)
-        self._progress(f"{vm.name} runs at {record.destination}; stunned for {record.stun_ms:.0f} ms")
+        self._progress(f"{vm.name} runs at {record.destination}")
 
     def _precopy(self, sender: Sender, record: MigrationRecord, guest: Guest, limits: Limits) -> int:
         """Copy memory while the VM runs; returns the bytes that are left for the stun."""
         to_send, number, reason = guest.memory_bytes, 0, ""
         while not reason:
             number += 1
-            begin = time.monotonic()
-            with _phase(record, f"precopy {number}"):
-                sender.pages(to_send)
-            seconds = time.monotonic() - begin
-            mbps = to_send * 8 / seconds / 1e6 if seconds else 0.0
-            record.rounds.append(Round(number, to_send / _MB, seconds, mbps))
-            self._progress(f"{record.vm}: round {number}, {to_send / _MB:.1f} MB at {mbps:.0f} Mbit/s")
+            done = _round(sender, record, number, to_send)
+            seconds = done.seconds
+            self._progress(f"{record.vm}: round {number}, {done.megabytes:.1f} MB at {done.mbps:.0f} Mbit/s")
             left = dirtied(guest, seconds)
             reason = verdict(limits, number, to_send, seconds, left)
             expected_ms = last_pages_ms(to_send, seconds, left)
@@ -212,6 +217,19 @@ class Migrator:
                 return False
             reserved[vm] = size
             return True
+
+
+def _round(sender: Sender, record: MigrationRecord, number: int, length: int) -> Round:
+    """Send one round of pages; where the network fails, what had arrived until then is on record, too."""
+    begin = time.monotonic()
+    try:
+        with _phase(record, f"precopy {number}"):
+            sender.pages(length)
+    finally:
+        seconds, arrived = time.monotonic() - begin, sender.arrived
+        done = Round(number, arrived / _MB, seconds, arrived * 8 / seconds / 1e6 if seconds else 0.0)
+        record.rounds.append(done)
+    return done
 
 
 @contextmanager
