@@ -159,7 +159,7 @@ class Verbs:
             )
         self._lab.migrator.announce_progress(progress)
         record = self._lab.migrator.migrate(vm, to, chosen)
-        _, stun_ms = conclude.stun(record, self._session.instruments.heartbeats)
+        _, stun_ms = conclude.stun(record, self._session.instruments.take_heartbeats(vm))
         return {
             "vm": vm, "source": record.source, "destination": to,
             "stun_ms": None if stun_ms is None else round(stun_ms, 3),

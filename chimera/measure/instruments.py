@@ -163,6 +163,13 @@ class Instruments:
                     del self._responders[vm]
                     self._collect(vm, responder)
 
+    def take_heartbeats(self, vm: str) -> list[Heartbeat]:
+        """The heartbeats of a VM, which are kept no longer: of a lab that stays up there would be ever more."""
+        with self._lock:
+            found = [beats for beats in self.heartbeats if beats.vm == vm]
+            self.heartbeats = [beats for beats in self.heartbeats if beats.vm != vm]
+        return found
+
     def _collect(self, vm: str, responder: Responder) -> None:
         responder.recorder.stop()
         if responder.path.exists():  # else something ended it in its VM: what it would have shown was not measured

@@ -93,6 +93,11 @@ class Vantage:
     unobserved_ms: float | None = None
 
     @property
+    def network_least_ms(self) -> float | None:
+        """What the network added for certain: without the time that nobody observed; None where it was not measured."""
+        return None if self.network_outage_ms is None else self.network_outage_ms - (self.unobserved_ms or 0.0)
+
+    @property
     def impossible(self) -> bool:
         """True where the silence was shorter than the stun by more than both are exact: something measured wrong."""
         return (

@@ -55,7 +55,7 @@ def test_the_stun_is_part_of_every_silence_and_the_rest_has_a_sign(run: tuple[st
             assert seen["stun_ms"] == move["stun_ms"]
             assert seen["network_outage_ms"] == pytest.approx(seen["outage_ms"] - seen["stun_ms"], abs=0.0011)
             assert seen["network_outage_ms"] >= -seen["resolution_ms"], "nearer or farther, a silence holds its stun"
-            assert 0 <= seen["unobserved_ms"] and 0.5 <= seen["machine_stall_ms"] <= move["machine_stall_ms"]
+            assert seen["unobserved_ms"] >= 0 and 0.5 <= seen["machine_stall_ms"] <= move["machine_stall_ms"]
     assert not any("measurement is wrong" in note for note in found["notes"])
 
 
