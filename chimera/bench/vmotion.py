@@ -47,6 +47,17 @@ class Row:
         return self.least_ms < -self.resolution_ms
 
     @property
+    def faults(self) -> list[str]:
+        """What happened in any run that ought not to: wrong or lost measurements, probes and sessions."""
+        found = {
+            "a measurement is wrong or missing": self.wrong,
+            f"{self.probes_duplicated} probes were answered twice": self.probes_duplicated,
+            f"{self.misdelivered} probes reached ports they were not for": self.misdelivered,
+            f"the TCP session survived {self.tcp_survived} of {self.runs} runs": self.tcp_survived < self.runs,
+        }
+        return [fault for fault, happened in found.items() if happened]
+
+    @property
     def failed(self) -> bool:
         """Longer than allowed at the median, wrong, or something doubled or broken in any run."""
         late = (self.network_outage_ms or 0.0) > self.allowed_ms

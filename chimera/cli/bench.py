@@ -130,22 +130,21 @@ def vmotion(runs: int, topology: str | None, overlay: str | None, settings: tupl
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         names = (Column(name, no_wrap=True) for name in ("overlay", "migration", "seen from"))
-        figures = ("network", "from … to", "±", "limit", "stun", "stall", "twice", "stray", "TCP")
-        table = Table(*names, *(Column(name, justify="right") for name in figures), box=None, padding=(0, 1, 0, 0))
+        figures = ("network", "from … to", "±", "limit", "stun")
+        right = (Column(name, justify="right", no_wrap=True) for name in figures)
+        table = Table(*names, *right, box=None, padding=(0, 1, 0, 0))
         for row in rows:
             table.add_row(
-                row.overlay, row.migration, f"{row.vantage} ({row.relation})",
-                _signed(row.network_outage_ms), f"{_signed(row.least_ms)} … {_signed(row.worst_ms)}",
-                decimal(row.resolution_ms), f"{row.allowed_ms:g}", decimal(row.stun_ms),
-                decimal(row.machine_stall_ms), str(row.probes_duplicated), str(row.misdelivered),
-                f"{row.tcp_survived}/{row.runs}",
+                row.overlay, row.migration, row.vantage, _signed(row.network_outage_ms),
+                f"{_signed(row.least_ms)} … {_signed(row.worst_ms)}", decimal(row.resolution_ms), f"{row.allowed_ms:g}",
+                decimal(row.stun_ms),
             )  # fmt: skip
         Console().print(table)
     for name in dict.fromkeys(row.overlay for row in rows if row.unfit):
         unfit = max(row.unfit for row in rows if row.overlay == name)
         click.echo(f"the machine was too busy during {unfit} of {runs} runs of {name}", err=True)
     for row in rows:
-        if row.wrong:
-            click.echo(f"{row.overlay}, {row.migration}, {row.vantage}: a measurement is wrong or missing", err=True)
+        for fault in row.faults:
+            click.echo(f"{row.overlay}, {row.migration}, {row.vantage}: {fault}", err=True)
     if any(row.failed for row in rows):
         raise click.exceptions.Exit(1)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import report_samples as samples
+from click.testing import CliRunner
 
+from chimera.bench import vmotion as bench
 from chimera.bench.vmotion import Row, rows
+from chimera.cli import common, lab
 from chimera.model.result import Result
 
 
@@ -32,7 +36,20 @@ def test_network_outages_keep_their_sign_and_their_spread() -> None:
 
 def test_one_run_below_what_its_measurement_allows_is_wrong() -> None:
     found = first(adding(-1.6), adding(0.4), adding(7.2))
-    assert found.wrong and found.failed
+    assert found.wrong and found.failed and found.faults == ["a measurement is wrong or missing"]
+
+
+def test_the_table_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [replace(row, overlay="fabricpath", unfit=1) for row in rows("vxlan", [adding(-1234.5), adding(1234.5)])]
+    monkeypatch.setattr(common, "need_root", lambda: None)
+    monkeypatch.setattr(bench, "vmotion", lambda runs, experiments, progress: found)
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(lab, ["bench", "vmotion", "--runs", "2"])
+    assert done.exit_code == 1
+    lines = done.output.splitlines()
+    assert max(map(len, lines[: 1 + len(found)])) <= 80 and "…" not in lines[1].replace(" … ", " ")
+    assert "-1234.5 … +1234.5 1.5" in lines[1]
+    assert "fabricpath, 1: web, hv1 → hv4, peer: a measurement is wrong or missing" in lines
+    assert "the machine was too busy during 1 of 2 runs of fabricpath" in lines
 
 
 def test_what_was_not_measured_is_no_figure() -> None:
