@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chimera.api import Server
-from chimera.measure import state
+from chimera.measure import conclude, state
 from chimera.measure.recorder import Capture, start_capture
 from chimera.measure.trace import trace
 from chimera.model.errors import InputError, SessionError, not_one_of
@@ -158,8 +158,10 @@ class Verbs:
             )
         self._lab.migrator.announce_progress(progress)
         record = self._lab.migrator.migrate(vm, to, chosen)
+        _, stun_ms = conclude.stun(record, self._session.instruments.take_heartbeats(vm))
         return {
-            "vm": vm, "source": record.source, "destination": to, "stun_ms": round(record.stun_ms, 3),
+            "vm": vm, "source": record.source, "destination": to,
+            "stun_ms": None if stun_ms is None else round(stun_ms, 3),
             "precopy_s": round(record.precopy_s, 4), "rounds": record.rounds, "announce": chosen.announce,
             "warnings": record.warnings,
         }  # fmt: skip

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from chimera import __version__, share
 from chimera.load import TOPOLOGY_SETTINGS, load_topology, take_settings
-from chimera.measure import conclude, explain, links, loops, state
+from chimera.measure import conclude, explain, fitness, links, loops, state
 from chimera.measure.instruments import Instruments
 from chimera.model.control import Inventory
 from chimera.model.errors import InputError, MigrationAborted, did_you_mean
@@ -34,7 +34,7 @@ from chimera.model.result import (
 )
 from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
-from chimera.net import netns, network, plan
+from chimera.net import netns, network, plan, processors
 from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
@@ -225,7 +225,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     controller.wait_synced(built.switches_on(), built.interfaces_on())
     instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
     wait_wired = controller.wait_wired if experiment.overlay.programs_vms else _wired_already
-    migrator = Migrator(built, progress, wait_wired)
+    migrator = Migrator(built, progress, wait_wired, instruments.responding)
     lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
     up_s = time.time() - started
     progress(f"up in {up_s:.2f} s")
@@ -253,11 +253,14 @@ def run(experiment: Experiment, *, progress: Progress, record_all: bool = False)
     session = bring_up(experiment, progress)
     begin = time.time()
     session.instruments.start(record_all=record_all)
+    before = processors.read(), session.network.line_times()
     cut_short = _play(experiment.script, session.lab)
+    after = processors.read(), session.network.line_times()
     run_s = time.time() - begin
     progress("reading the recordings")
     session.instruments.finish()
     result = report(session, run_s)
+    result = replace(result, machine=fitness.judge(*before, *after, result.migrations))
     expect = Expect()
     _check(experiment.script, result, expect, cut_short)
     _check_lab(result, experiment.expectations, expect)

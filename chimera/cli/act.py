@@ -26,10 +26,10 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
     show = common.progress(quiet)
     done = ask(lab_name, "migrate", vm=vm, to=hypervisor, settings=common.parse_settings(settings), progress=show)
     rounds = len(done["rounds"])
+    stunned = "the stun was not measured" if done["stun_ms"] is None else f"stunned for {done['stun_ms']:.1f} ms"
     click.echo(
         f"{vm}: {done['source']} → {done['destination']}, "
-        f"pre-copy {done['precopy_s']:.2f} s in {rounds} round{'' if rounds == 1 else 's'}, "
-        f"stunned for {done['stun_ms']:.1f} ms"
+        f"pre-copy {done['precopy_s']:.2f} s in {rounds} round{'' if rounds == 1 else 's'}, {stunned}"
     )
     for warning in done["warnings"]:
         click.echo(f"  warning: {warning}")

@@ -110,6 +110,7 @@ def summary(finished: Finished) -> str:
         outage = largest(m.network_outage_ms for m in moved(result))
         parts += [f"network outage at most {ms(outage)}"] if outage is not None else []
         parts.append(f"in {duration(finished.seconds)}")
+        parts += [] if result.fit else ["on a machine that was too busy"]
     return ", ".join(parts)
 
 

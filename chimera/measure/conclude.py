@@ -9,11 +9,13 @@ from itertools import chain
 
 from chimera.measure import bum as flooding
 from chimera.measure import paths, pcapng, probes, wire_stack
+from chimera.measure.heartbeat import beating
+from chimera.measure.heartbeat import stun as longest_pause
 from chimera.measure.instruments import Instruments, Look
 from chimera.measure.listen import misdelivered
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Bum, Migration, PathReport, Phase, Vantage, Wire
-from chimera.model.samples import ProbeStream, Window
+from chimera.model.samples import Gap, Heartbeat, ProbeStream, Window
 from chimera.model.topology import Endpoint, Kind, Link, Topology
 from chimera.model.underlay import Forwarding
 from chimera.overlay.lisp import instance_id
@@ -28,23 +30,35 @@ def migrations(records: Sequence[MigrationRecord], instruments: Instruments, ori
     return [_migration(record, instruments, origin) for record in records]
 
 
+def stun(record: MigrationRecord, heartbeats: Iterable[Heartbeat]) -> tuple[Gap | None, float | None]:
+    """When a VM was stunned, by its own heartbeat, and for how many milliseconds.
+
+    0 ms where it was never frozen; no figure where no heartbeat was recorded.
+    """
+    frozen = record.frozen
+    if frozen is None:
+        return None, 0.0
+    beats = beating(heartbeats, record.vm, frozen)
+    pause = longest_pause(beats, frozen) if beats else None
+    return pause, pause.ms if pause else None
+
+
 def _migration(record: MigrationRecord, instruments: Instruments, origin: float) -> Migration:
-    seen = [] if record.aborted and not record.stun_start else _vantages(record, instruments, origin)
-    window = Window(record.started, record.ended)
-    sent = [probes.count(s, window) for s in _streams(record, instruments)]
+    seen = _vantages(record, instruments, origin)
     worst = max(seen, key=lambda v: v.outage_ms, default=None)
+    _, stun_ms = stun(record, instruments.heartbeats)
     return Migration(
         vm=record.vm,
         source=record.source,
         destination=record.destination,
         started_s=round(record.started - origin, 4),
         precopy_s=round(record.precopy_s, 4),
-        stun_ms=round(record.stun_ms, 3),
+        stun_ms=None if stun_ms is None else round(stun_ms, 3),
         outage_ms=worst.outage_ms if worst else None,
         network_outage_ms=worst.network_outage_ms if worst else None,
-        probes_sent=sum(v.probes_sent for v in seen) if seen else sum(c.sent for c in sent),
-        probes_lost=sum(v.probes_lost for v in seen) if seen else sum(c.lost for c in sent),
-        probes_duplicated=sum(v.probes_duplicated for v in seen) if seen else sum(c.duplicated for c in sent),
+        probes_sent=sum(v.probes_sent for v in seen),
+        probes_lost=sum(v.probes_lost for v in seen),
+        probes_duplicated=sum(v.probes_duplicated for v in seen),
         misdelivered=sum(v.misdelivered for v in seen),
         tcp_survived=_survived(record, instruments),
         aborted=record.aborted,
@@ -54,6 +68,8 @@ def _migration(record: MigrationRecord, instruments: Instruments, origin: float)
         ],
         vantage_points=seen,
         warnings=record.warnings,
+        resolution_ms=worst.resolution_ms if worst else None,
+        machine_stall_ms=max((v.machine_stall_ms or 0.0 for v in seen), default=None),
     )
 
 
@@ -66,11 +82,18 @@ def _streams(record: MigrationRecord, instruments: Instruments) -> list[ProbeStr
 
 
 def _vantages(record: MigrationRecord, instruments: Instruments, origin: float) -> list[Vantage]:
-    window = Window(record.stun_start - _BEFORE_S, record.ended)
+    """What everybody noticed from shortly before the stun on; of a migration without one, all through it."""
+    window = Window(record.stun_start - _BEFORE_S if record.frozen else record.started, record.ended)
+    stunned, stun_ms = stun(record, instruments.heartbeats)
+    beats = beating(instruments.heartbeats, record.vm, window)
     found = []
     for stream in _streams(record, instruments):
         astray = misdelivered(instruments.heard, Window(record.started, record.ended + 1.0), {stream.flow})
-        found.append(probes.vantage(stream, window, stun_ms=record.stun_ms, origin=origin, misdelivered=astray))
+        found.append(
+            probes.vantage(
+                stream, window, stun_ms=stun_ms, stunned=stunned, heartbeat=beats, origin=origin, misdelivered=astray
+            )
+        )
     return found
 
 

@@ -19,7 +19,30 @@ def notes(
 ) -> list[str]:
     """Explanations for the figures of a run that call for one; none where nothing is out of the ordinary."""
     learns = overlay == "vlan" or options.get("mode") == "flood"
-    return [*_flooding(bum, learns), *_strays(migrations, learns), *_trombone(paths), *_worst(migrations, learns)]
+    return [
+        *_impossible(migrations), *_unobserved(migrations),
+        *_flooding(bum, learns), *_strays(migrations, learns), *_trombone(paths), *_worst(migrations, learns),
+    ]  # fmt: skip
+
+
+def _impossible(migrations: list[Migration]) -> Iterator[str]:
+    for move, seen in ((m, v) for m in migrations for v in m.vantage_points if v.impossible):
+        yield (
+            f"A measurement is wrong: {seen.name} noticed a silence of {seen.outage_ms:.1f} ms when {move.vm} moved "
+            f"to {move.destination}, although by its own heartbeat the VM was stunned for {seen.stun_ms:.1f} ms. The "
+            f"two together are exact to {seen.resolution_ms:g} ms; rely on neither."
+        )
+
+
+def _unobserved(migrations: list[Migration]) -> Iterator[str]:
+    """Silences in which the machine ran the probes not for longer than the figure is exact."""
+    for move, seen in ((m, v) for m in migrations for v in m.vantage_points):
+        if (seen.unobserved_ms or 0.0) > (seen.resolution_ms or 0.0):
+            yield (
+                f"Not only the network: {seen.name} noticed a silence of {seen.outage_ms:.1f} ms when {move.vm} moved "
+                f"to {move.destination}, and for {seen.unobserved_ms:.1f} ms of it beyond the stun the machine did not "
+                f"run the probes. Up to that much of its network outage is the machine's."
+            )
 
 
 def _flooding(bum: Bum, learns: bool) -> Iterator[str]:
@@ -60,7 +83,7 @@ def _trombone(paths: list[PathReport]) -> Iterator[str]:
 
 def _worst(migrations: list[Migration], learns: bool) -> Iterator[str]:
     for migration in migrations:
-        late = [v for v in migration.vantage_points if v.network_outage_ms > _LONG_MS]
+        late = [v for v in migration.vantage_points if (v.network_outage_ms or 0.0) > _LONG_MS]
         for vantage in late if learns else ():
             yield (
                 f"{vantage.name} waited {vantage.network_outage_ms:.0f} ms longer than the VM was stunned when "

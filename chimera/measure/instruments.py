@@ -14,6 +14,7 @@ from pathlib import Path
 from chimera.deadline import slowness
 from chimera.measure import pcapng
 from chimera.measure.entropy import paths_used
+from chimera.measure.heartbeat import read_heartbeat
 from chimera.measure.listen import Heard, read_heard
 from chimera.measure.loops import Circle
 from chimera.measure.probes import read_stream
@@ -22,7 +23,7 @@ from chimera.measure.sessions import TcpSession, read_session
 from chimera.measure.volley import Volley
 from chimera.model.record import Vantage
 from chimera.model.result import Entropy
-from chimera.model.samples import ProbeStream, Window
+from chimera.model.samples import Heartbeat, ProbeStream, Window
 from chimera.model.topology import Endpoint, Topology
 from chimera.model.underlay import Underlay
 from chimera.net import kernel, netns
@@ -33,6 +34,7 @@ PROBE_PORT = 7007
 TCP_PORT = 7008
 BULK_PORT = 7009
 INTERVAL_US = 1000
+BEAT_US = 500
 NOBODY = "0.0.0.0"  # owner of a port at which every probe is astray
 
 _LOOK_S = 0.4  # how long paths are looked at
@@ -65,6 +67,15 @@ class Watched:
 
 
 @dataclass
+class Responder:
+    """The process in a VM that answers probes and beats, and how many need it."""
+
+    recorder: Recorder
+    path: Path
+    users: int = 0
+
+
+@dataclass
 class Instruments:
     """All that is measured in one run; files go to ``folder``, which is the sandbox's own memory.
 
@@ -78,6 +89,7 @@ class Instruments:
     location: Callable[[], Mapping[str, str]]
     translated: Collection[str] = ()
     streams: list[ProbeStream] = field(default_factory=list)
+    heartbeats: list[Heartbeat] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     checkpoints: list[tuple[float, TcpSession | None]] = field(default_factory=list)  # (when, session)
     looks: list[Look] = field(default_factory=list)
@@ -87,6 +99,8 @@ class Instruments:
     captures: dict[str, Path] = field(default_factory=dict)  # inter-site links, all through the run
     recordings: dict[str, Path] = field(default_factory=dict)  # --capture: every link
     _flows: int = 0
+    _responders: dict[str, Responder] = field(default_factory=dict)  # by VM
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of these: several VMs migrate at once
     _sessions: list[tuple[Recorder, Path]] = field(default_factory=list)
     _running: list[Capture] = field(default_factory=list)
 
@@ -133,14 +147,45 @@ class Instruments:
     # -- probes ----------------------------------------------------------------------------------
 
     @contextmanager
+    def responding(self, vm: str) -> Iterator[None]:
+        """Have a process in a VM answer probes, and beat, for as long as anybody needs it."""
+        with self._lock:
+            responder = self._responders.get(vm)
+            if responder is None:
+                path = self.folder / f"heartbeat-{vm}"
+                argv = ("echo", "--port", str(PROBE_PORT), "--out", str(path), "--interval-us", str(BEAT_US))
+                responder = self._responders[vm] = Responder(Recorder(vm, "probe", *argv), path)
+            responder.users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                responder.users -= 1
+                if not responder.users:
+                    del self._responders[vm]
+                    self._collect(vm, responder)
+
+    def take_heartbeats(self, vm: str) -> list[Heartbeat]:
+        """The heartbeats of a VM, which are kept no longer: of a lab that stays up there would be ever more."""
+        with self._lock:
+            found = [beats for beats in self.heartbeats if beats.vm == vm]
+            self.heartbeats = [beats for beats in self.heartbeats if beats.vm != vm]
+        return found
+
+    def _collect(self, vm: str, responder: Responder) -> None:
+        responder.recorder.stop()
+        if responder.path.exists():  # else something ended it in its VM: what it would have shown was not measured
+            self.heartbeats.append(read_heartbeat(responder.path, vm))
+            responder.path.unlink()
+
+    @contextmanager
     def watch(self, vm: Endpoint, vantages: Iterable[Vantage]) -> Iterator[None]:
         """Probe a VM from several places for as long as the block runs."""
         chosen = list(vantages)
         address = vm.ip.partition("/")[0]
         with ExitStack() as stack:
             listener, heard = self._listen(vm, chosen)
-            echo = Recorder(vm.name, "probe", "echo", "--port", str(PROBE_PORT))
-            stack.callback(echo.stop)
+            stack.enter_context(self.responding(vm.name))
             started = []
             for vantage in chosen:
                 self._flows += 1

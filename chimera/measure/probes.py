@@ -1,27 +1,35 @@
 """Probe recordings to outages: what one vantage point noticed of one migration.
 
-An outage is the longest silence *as the vantage point sees it*: the time between the arrivals of two consecutive
-answers (kernel stamps). The probes' own interval is not subtracted, so a stream without any disturbance
-has an "outage" of about one interval.
+An outage is the longest silence *as the vantage point hears it*: the time between two consecutive answers (kernel
+stamps). The probes' own interval is not subtracted, so a stream without any disturbance has an "outage" of about one
+interval.
+
+A VM that moves is heard over another distance afterwards, which is no silence: 10 ms nearer, and its first answer comes
+10 ms earlier. So the silence around a stun is measured where the VM is (:func:`_heard`): it begins when the VM gave the
+last answer that was heard, and ends when the first one after the stun arrives, less the least time that the way back
+takes from then on. All clocks are one: every node runs on the same kernel.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from struct import error as StructError
 
+from chimera.measure.heartbeat import stall_ms
 from chimera.model.result import Series, Vantage
-from chimera.model.samples import Gap, ProbeRecord, ProbeStream, Window
+from chimera.model.samples import Gap, Heartbeat, ProbeRecord, ProbeStream, Window
 from chimera.wire.probe import RECORD_ANSWER, RECORD_SENT, RECORDING_HEADER, RECORDING_MAGIC, RECORDING_RECORD
 
 SETTLE_S = 0.3  # an answer may take this long: a younger probe without one is not yet lost
 STEADY_S = 0.5  # a stream without a silence for this long is steady again
 STEADY_INTERVALS = 20  # a silence is longer than this many intervals …
 STEADY_SILENCE_S = 0.05  # … and than this
+DISTANCE_S = 1.0  # the way back from a VM's new place is as long as the shortest within this time
+PAUSE_INTERVALS = 2  # a prober that sent nothing for longer than this was not run
 DETAIL_S = 0.5  # full resolution this far around the edges of the gap
 SERIES_POINTS = 3000
 
@@ -52,16 +60,16 @@ def read_stream(path: Path, *, vantage: str, target: str, relation: str) -> Prob
 
 def _records(body: memoryview, settled: float) -> Iterator[ProbeRecord]:
     sent: dict[int, float] = {}
-    answers: dict[int, list[float]] = {}
-    for sequence, kind, _, time_ns, _ in RECORDING_RECORD.iter_unpack(body):
+    answers: dict[int, list[tuple[float, float]]] = {}  # arrived, given
+    for sequence, kind, _, time_ns, given_ns in RECORDING_RECORD.iter_unpack(body):
         if kind == RECORD_SENT:
             sent[sequence] = time_ns / 1e9
         elif kind == RECORD_ANSWER:
-            answers.setdefault(sequence, []).append(time_ns / 1e9)
+            answers.setdefault(sequence, []).append((time_ns / 1e9, given_ns / 1e9))
     for sequence, when in sorted(sent.items()):
         came = answers.get(sequence, ())
         if came or when <= settled:
-            yield ProbeRecord(sequence, when, tuple(came))
+            yield ProbeRecord(sequence, when, tuple(a for a, _ in came), tuple(g for _, g in came))
 
 
 # -- the gap -------------------------------------------------------------------------------
@@ -71,9 +79,29 @@ def _arrivals(stream: ProbeStream) -> list[float]:
     return sorted(answer for record in stream.records for answer in record.answers)
 
 
-def _end(stream: ProbeStream, arrivals: Sequence[float]) -> float:
+def _heard(stream: ProbeStream, stunned: Gap | None) -> list[float]:
+    """When each answer was heard, in order; around a stun without what the distance to the VM changed by."""
+    if stunned is None:
+        return _arrivals(stream)
+    middle = (stunned.start + stunned.end) / 2
+    before: list[float] = []
+    after: list[tuple[float, float]] = []
+    for record in stream.records:
+        for arrived, given in zip(record.answers, record.given or record.answers, strict=True):
+            if given < middle:
+                before.append(given)
+            else:
+                after.append((given, arrived))
+    if not after:
+        return sorted(before)
+    soon = max(min(after)[0], stunned.end) + DISTANCE_S
+    way_back = min(arrived - given for given, arrived in after if given <= soon)
+    return sorted([*before, *(arrived - way_back for _, arrived in after)])
+
+
+def _end(stream: ProbeStream, heard: Sequence[float]) -> float:
     """When the stream is over: its last sending or its last answer, whichever is later."""
-    return max(stream.records[-1].sent, arrivals[-1] if arrivals else 0.0)
+    return max(stream.records[-1].sent, heard[-1] if heard else 0.0)
 
 
 def steady_after(stream: ProbeStream, moment: float) -> float:
@@ -84,52 +112,84 @@ def steady_after(stream: ProbeStream, moment: float) -> float:
     return _steady_after(stream, _arrivals(stream), moment)
 
 
-def _steady_after(stream: ProbeStream, arrivals: Sequence[float], moment: float) -> float:
+def _steady_after(stream: ProbeStream, heard: Sequence[float], moment: float) -> float:
     silence = max(STEADY_SILENCE_S, STEADY_INTERVALS * stream.interval_ms / 1000)
-    later = arrivals[bisect_left(arrivals, moment) :]
+    later = heard[bisect_left(heard, moment) :]
     since = later[0] if later else 0.0
-    for previous, arrival in pairwise(later):
-        if arrival - previous > silence:
-            since = arrival
-        if arrival - since >= STEADY_S:
+    for previous, answer in pairwise(later):
+        if answer - previous > silence:
+            since = answer
+        if answer - since >= STEADY_S:
             return since
-    return _end(stream, arrivals)
+    return _end(stream, heard)
 
 
-def _silences(stream: ProbeStream, arrivals: Sequence[float], window: Window) -> Iterator[Gap]:
+def _silences(stream: ProbeStream, heard: Sequence[float], window: Window) -> Iterator[Gap]:
     """Every silence that touches the window, the last one open where the stream ends in it."""
-    first = max(bisect_left(arrivals, window.start) - 1, 0)
-    last = bisect_right(arrivals, window.end)
-    if first == 0 and arrivals and arrivals[0] >= window.start:
-        yield Gap(min(stream.records[0].sent, arrivals[0]), arrivals[0])
-    for previous, arrival in pairwise(arrivals[first : last + 1]):
-        yield Gap(previous, arrival)
-    if last == len(arrivals):
-        yield Gap(arrivals[-1] if arrivals else stream.records[0].sent, _end(stream, arrivals), open=True)
+    first = max(bisect_left(heard, window.start) - 1, 0)
+    last = bisect_right(heard, window.end)
+    if first == 0 and heard and heard[0] >= window.start:
+        yield Gap(min(stream.records[0].sent, heard[0]), heard[0])
+    for previous, answer in pairwise(heard[first : last + 1]):
+        yield Gap(previous, answer)
+    if last == len(heard):
+        yield Gap(heard[-1] if heard else stream.records[0].sent, _end(stream, heard), open=True)
 
 
-def outage(stream: ProbeStream, window: Window) -> Gap:
+def outage(stream: ProbeStream, window: Window, stunned: Gap | None = None) -> Gap:
     """The longest silence that touches the window, which is extended until the stream is steady again.
 
-    Where no answer came after it the gap is ``open`` and ends with the stream.
+    ``stunned`` is the stun in the window, where there was one. Where no answer came after the silence it is ``open``
+    and ends with the stream.
 
     Raises:
         ValueError: where no probe was sent.
     """
     if not stream.records:
         raise ValueError(f"{stream.vantage} sent no probe to {stream.target}")
-    arrivals = _arrivals(stream)
-    extended = Window(window.start, max(window.end, _steady_after(stream, arrivals, window.end)))
-    return max(_silences(stream, arrivals, extended), key=lambda gap: gap.end - gap.start)
+    heard = _heard(stream, stunned)
+    extended = Window(window.start, max(window.end, _steady_after(stream, heard, window.end)))
+    return max(_silences(stream, heard, extended), key=lambda gap: gap.end - gap.start)
 
 
-def prober_stall_ms(stream: ProbeStream, gap: Gap) -> float:
-    """The longest time within a gap in which the prober itself sent nothing (its process was not run).
+# -- the machine's part --------------------------------------------------------------------
 
-    About one interval when all is well; where it is near the gap's length the machine was busy, not the network broken.
+
+def _sendings(stream: ProbeStream, window: Window) -> Iterator[Gap]:
+    """The times between two probes, of all that touch the window; to the end of a stream that ends in it."""
+    times = [record.sent for record in stream.records]
+    first, last = bisect_left(times, window.start), bisect_right(times, window.end)
+    return (Gap(a, b) for a, b in pairwise(times[max(first - 1, 0) : last + 1]))
+
+
+def prober_stall_ms(stream: ProbeStream, window: Window) -> float:
+    """The longest time between two probes in the window: longer than the interval where the prober was not run."""
+    return max((pause.ms for pause in _sendings(stream, window)), default=stream.interval_ms)
+
+
+def unobserved_ms(stream: ProbeStream, gap: Gap, heartbeat: Heartbeat | None, stunned: Gap | None) -> float:
+    """How long in a silence, but for the stun, the machine ran the prober not, or not who answers.
+
+    What happened to the network meanwhile nobody can tell.
     """
-    times = [gap.start, *(r.sent for r in stream.records if gap.start < r.sent < gap.end), gap.end]
-    return max(b - a for a, b in pairwise(times)) * 1000
+    longest = PAUSE_INTERVALS * stream.interval_ms
+    asleep = [pause for pause in _sendings(stream, Window(gap.start, gap.end)) if pause.ms > longest]
+    asleep += [pause for pause in heartbeat.pauses if pause != stunned] if heartbeat else []
+    within = [(max(p.start, gap.start), min(p.end, gap.end)) for p in asleep]
+    if stunned is None:
+        return _covered(within) * 1000
+    before = [(start, min(end, stunned.start)) for start, end in within]
+    after = [(max(start, stunned.end), end) for start, end in within]
+    return (_covered(before) + _covered(after)) * 1000
+
+
+def _covered(stretches: Iterable[tuple[float, float]]) -> float:
+    """How much time stretches cover together; those that end before they begin cover none."""
+    covered, until = 0.0, 0.0
+    for start, end in sorted(stretches):
+        covered += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return covered
 
 
 # -- counts --------------------------------------------------------------------------------
@@ -201,30 +261,36 @@ def vantage(
     stream: ProbeStream,
     window: Window,
     *,
-    stun_ms: float,
+    stun_ms: float | None,
+    stunned: Gap | None = None,
+    heartbeat: Heartbeat | None = None,
     origin: float,
     misdelivered: int = 0,
     around_s: float = 2.0,
 ) -> Vantage:
     """What a vantage point noticed of the migration that took place in ``window``.
 
-    ``stun_ms`` is the migration's own figure, ``origin`` the start of the run (seconds since the epoch),
-    ``misdelivered`` what the listeners counted for this stream, ``around_s`` how much of the stream before and
-    after belongs into the plot. Counts are of probes sent from the window's start until the stream is steady again.
+    ``stun_ms`` is the migration's own figure, None where it was not measured; ``stunned`` is when that was, and
+    ``heartbeat`` what measured it. ``origin`` is the start of the run (seconds since the epoch), ``misdelivered`` what
+    the listeners counted for this stream, ``around_s`` how much of the stream before and after belongs into the plot.
+    Counts are of probes sent from the window's start until the stream is steady again.
 
     Raises:
         ValueError: where no probe was sent.
     """
-    gap = outage(stream, window)
+    gap = outage(stream, window, stunned)
     end = max(window.end, gap.end, steady_after(stream, window.end))
-    counts = count(stream, Window(min(window.start, gap.start), end))
-    plotted = Window(min(window.start, gap.start) - around_s, end + around_s)
+    whole = Window(min(window.start, gap.start), end)
+    counts = count(stream, whole)
+    stalls = [prober_stall_ms(stream, whole)]
+    stalls += [stall_ms(heartbeat, whole, stunned)] if heartbeat else []
+    silent_ms = round(gap.ms, 3)
     return Vantage(
         name=stream.vantage,
         relation=stream.relation,
-        stun_ms=round(stun_ms, 3),
-        outage_ms=round(gap.ms, 3),
-        network_outage_ms=round(max(0.0, gap.ms - stun_ms), 3),
+        stun_ms=None if stun_ms is None else round(stun_ms, 3),
+        outage_ms=silent_ms,
+        network_outage_ms=None if stun_ms is None else round(silent_ms - round(stun_ms, 3), 3),
         probes_sent=counts.sent,
         probes_lost=counts.lost,
         probes_duplicated=counts.duplicated,
@@ -232,5 +298,8 @@ def vantage(
         interval_ms=stream.interval_ms,
         gap_start_s=round(gap.start - origin, 6),
         gap_end_s=round(gap.end - origin, 6),
-        series=series(stream, gap, plotted, origin),
+        series=series(stream, gap, Window(whole.start - around_s, end + around_s), origin),
+        resolution_ms=round(stream.interval_ms + heartbeat.interval_ms, 3) if heartbeat else None,
+        machine_stall_ms=round(max(stalls), 3),
+        unobserved_ms=round(unobserved_ms(stream, gap, heartbeat, stunned), 3),
     )

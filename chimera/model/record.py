@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chimera.model.result import Phase, Round
+from chimera.model.samples import Window
 
 
 @dataclass
@@ -27,9 +28,9 @@ class MigrationRecord:
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def stun_ms(self) -> float:
-        """From freeze to resume, in milliseconds."""
-        return (self.stun_end - self.stun_start) * 1000
+    def frozen(self) -> Window | None:
+        """From the order to freeze the VM to the order to resume it; None where it never came to that."""
+        return Window(self.stun_start, self.stun_end) if self.stun_start else None
 
     @property
     def precopy_s(self) -> float:

@@ -67,13 +67,19 @@ class Series:
 
 @dataclass(frozen=True)
 class Vantage:
-    """What one vantage point noticed of one migration."""
+    """What one vantage point noticed of one migration.
+
+    ``network_outage_ms`` is the outage minus the stun, signed, and exact to ± ``resolution_ms``: the interval of the
+    probes and that of the heartbeat which measured the stun. ``machine_stall_ms`` is the longest time around the
+    migration in which the machine did not run the prober, or outside the stun the process that answers it;
+    ``unobserved_ms`` is how much of the outage beyond the stun was such time, and so is not known to be the network's.
+    """
 
     name: str  # node that probes
     relation: str  # remote, neighbour, client, local
-    stun_ms: float
+    stun_ms: float | None
     outage_ms: float
-    network_outage_ms: float
+    network_outage_ms: float | None
     probes_sent: int
     probes_lost: int
     probes_duplicated: int
@@ -82,6 +88,23 @@ class Vantage:
     gap_start_s: float
     gap_end_s: float
     series: Series | None = None
+    resolution_ms: float | None = None
+    machine_stall_ms: float | None = None
+    unobserved_ms: float | None = None
+
+    @property
+    def network_least_ms(self) -> float | None:
+        """What the network added for certain: without the time that nobody observed; None where it was not measured."""
+        return None if self.network_outage_ms is None else self.network_outage_ms - (self.unobserved_ms or 0.0)
+
+    @property
+    def impossible(self) -> bool:
+        """True where the silence was shorter than the stun by more than both are exact: something measured wrong."""
+        return (
+            self.network_outage_ms is not None
+            and self.resolution_ms is not None
+            and self.network_outage_ms < -self.resolution_ms
+        )
 
 
 @dataclass(frozen=True)
@@ -96,14 +119,19 @@ class Round:
 
 @dataclass(frozen=True)
 class Migration:
-    """One migration. Outage figures are those of the worst vantage point, counts are sums over all."""
+    """One migration. Outage figures are those of the worst vantage point, counts are sums over all.
+
+    ``stun_ms`` is the longest pause of a heartbeat inside the VM around its freezing: 0 where the migration was aborted
+    before it froze the VM, ``None`` where no heartbeat was recorded. ``precopy_s`` and ``rounds`` include the round in
+    which a migration was aborted, with the memory that had arrived.
+    """
 
     vm: str
     source: str
     destination: str
     started_s: float
     precopy_s: float
-    stun_ms: float
+    stun_ms: float | None
     outage_ms: float | None
     network_outage_ms: float | None
     probes_sent: int
@@ -116,6 +144,8 @@ class Migration:
     phases: list[Phase] = field(default_factory=list)
     vantage_points: list[Vantage] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # what went wrong after it had succeeded
+    resolution_ms: float | None = None
+    machine_stall_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -257,6 +287,29 @@ class Mtu:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What the machine was busy with while the scenario ran, and whether its figures can be relied on.
+
+    ``busy_percent`` is of the processors' time, by whomever; ``foreign_percent`` is what processes used that are not
+    this lab's, ``stolen_percent`` what the host of a virtual machine gave to others. ``waiting_percent`` is the share
+    of the time in which at least one process was ready and had no processor. ``late_percent`` of the frames in delay
+    lines left more than a millisecond late; ``late_max_ms`` is the latest since the lab was up. ``stall_ms`` is the
+    longest ``machine_stall_ms`` of a migration. None is what this kernel or scenario does not tell. ``unfit`` has the
+    reasons why the figures of the run cannot be relied on; none: they can.
+    """
+
+    processors: int
+    busy_percent: float | None = None
+    foreign_percent: float | None = None
+    stolen_percent: float | None = None
+    waiting_percent: float | None = None
+    late_percent: float | None = None
+    late_max_ms: float | None = None
+    stall_ms: float | None = None
+    unfit: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Expectation:
     """A claim the scenario makes about its figures, and how it came out."""
 
@@ -327,6 +380,12 @@ class Result:
     marks: list[Mark] = field(default_factory=list)
     captures: list[str] = field(default_factory=list)
     map: Map = Map()
+    machine: Machine | None = None
+
+    @property
+    def fit(self) -> bool:
+        """False where the machine is known to have been too busy for the run."""
+        return self.machine is None or not self.machine.unfit
 
     @property
     def passed(self) -> bool:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProbeRecord:
-    """One probe of a stream: when it left, and when (kernel stamp) each answer came back.
+    """One probe of a stream: when it left, when (kernel stamp) each answer came back, and when the VM gave it.
 
-    ``answers`` is empty for a lost probe and has more than one element for a duplicated one.
+    ``answers`` is empty for a lost probe and has more than one element for a duplicated one. ``given`` has the VM's
+    time of each answer, in the same order; it is empty where that is not known.
     """
 
     sequence: int
     sent: float
     answers: tuple[float, ...]
+    given: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The longest silence of a stream: last answer before, first answer after.
+    """A silence of a stream (last answer before, first answer after), or a pause of a heartbeat.
 
-    ``open`` where no answer followed: ``end`` is then the end of the stream, and the silence at least that long.
+    ``open`` where nothing followed: ``end`` is then the end of the recording, and the silence at least that long.
     """
 
     start: float
@@ -61,3 +63,47 @@ class Gap:
     def ms(self) -> float:
         """Length in milliseconds."""
         return (self.end - self.start) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """When the process that answers probes inside a VM ran, as it saw that itself.
+
+    It notes the time at least every ``interval_ms`` from ``start`` to ``end``, except in the ``pauses``, which are
+    those longer than two intervals, in order.
+    """
+
+    vm: str
+    interval_ms: float
+    start: float
+    end: float
+    pauses: Sequence[Gap]
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """What the machine's processors had done at a moment, in seconds of one processor since it started.
+
+    ``at`` is a monotonic clock. ``all`` is what there was, ``idle`` what nobody used, ``interrupts`` what the kernel
+    spent on packets and devices, ``stolen`` what the host of a virtual machine gave to others; ``own`` is what the
+    processes of this lab used. ``waited`` is for how many seconds at least one process was ready and had no processor,
+    None where the kernel does not say.
+    """
+
+    at: float
+    processors: int
+    all: float
+    idle: float
+    interrupts: float
+    stolen: float
+    own: float
+    waited: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineTimes:
+    """What the delay lines had done at a moment: frames that left, those that left late, and the longest lateness."""
+
+    frames: int
+    late: int
+    longest_ms: float

@@ -14,6 +14,7 @@
 
 #define VLAN_TAG 4
 #define MAC_PAIR 12
+#define LATE_NS NS_PER_MS /* a frame that leaves later than this after its time counts as late */
 #define HELD_MAX (512UL << 20) /* bytes one direction may hold: with unlimited bandwidth nothing else bounds it */
 
 struct impairment {
@@ -30,7 +31,7 @@ struct frame {
 
 struct counters {
     uint64_t frames, bytes, dropped_loss, dropped_queue, dropped_cut, dropped_send, dropped_kernel;
-    uint64_t queue_max, late_sum_ns, late_max_ns;
+    uint64_t queue_max, late, late_sum_ns, late_max_ns;
 };
 
 struct direction {
@@ -186,6 +187,7 @@ static inline void count_departure(struct direction *d, const struct frame *fram
     uint64_t late = now - frame->due_ns;
     d->counters.frames++;
     d->counters.bytes += frame->length - sizeof(struct virtio_net_hdr);
+    d->counters.late += late > LATE_NS;
     d->counters.late_sum_ns += late;
     if (late > d->counters.late_max_ns)
         d->counters.late_max_ns = late;

@@ -164,10 +164,10 @@ static void print_direction(struct direction *d) {
     const struct counters *c = &d->counters;
     printf("\"%s\": {\"frames\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"dropped_loss\": %" PRIu64
            ", \"dropped_queue\": %" PRIu64 ", \"dropped_cut\": %" PRIu64 ", \"dropped_send\": %" PRIu64
-           ", \"dropped_kernel\": %" PRIu64 ", \"queue_max\": %" PRIu64
+           ", \"dropped_kernel\": %" PRIu64 ", \"queue_max\": %" PRIu64 ", \"late\": %" PRIu64
            ", \"late_mean_us\": %.1f, \"late_max_us\": %.1f}",
            d->name, c->frames, c->bytes, c->dropped_loss, c->dropped_queue, c->dropped_cut, c->dropped_send,
-           c->dropped_kernel, c->queue_max, c->frames ? (double)c->late_sum_ns / 1e3 / (double)c->frames : 0.0,
+           c->dropped_kernel, c->queue_max, c->late, c->frames ? (double)c->late_sum_ns / 1e3 / (double)c->frames : 0.0,
            (double)c->late_max_ns / 1e3);
 }
 

@@ -1,13 +1,13 @@
 /* probe: what the users of a VM notice, measured from inside the network.
  *
  *   probe send --to IP --port P --flow ID [--interval-us 1000] --out FILE [--bind IP] [--grace-ms 300]
- *   probe echo --port P
+ *   probe echo --port P [--out FILE [--interval-us 500]]
  *   probe tcp-server --port P
  *   probe tcp-client --to IP --port P --out FILE [--rate-kbps 8000] [--bind IP] [--deadline-ms 3000]
  *   probe listen --out FILE [IF …] [--netns PATH:IF[:OWNER_IP,…] …]
  *
  * Each prints `ready` once it is at work and ends on SIGTERM with status 0, its FILE written under a temporary
- * name and renamed. SIGUSR1 to send, tcp-client and listen writes FILE now and goes on.
+ * name and renamed. SIGUSR1 to send, echo, tcp-client and listen writes FILE now and goes on.
  */
 #include "probe_listen.h"
 #include "probe_tcp.h"
@@ -39,6 +39,24 @@ static int main_send(int argc, char **argv) {
     if (!o.to || !o.port || !o.out)
         usage_error("probe send needs --to, --port, --flow and --out");
     return probe_send(&o);
+}
+
+static int main_echo(int argc, char **argv) {
+    struct echo_options o = {.interval_us = 500};
+    for (int i = 2; i < argc; i++) {
+        const char *name = argv[i], *value = option_value(argc, argv, &i);
+        if (!strcmp(name, "--port"))
+            o.port = parse_port(value);
+        else if (!strcmp(name, "--interval-us"))
+            o.interval_us = (uint32_t)parse_number(name, value, 10, 1e6);
+        else if (!strcmp(name, "--out"))
+            o.out = value;
+        else
+            usage_error("probe echo: unexpected '%s'", name);
+    }
+    if (!o.port)
+        usage_error("probe echo needs --port");
+    return probe_echo(&o);
 }
 
 static int main_client(int argc, char **argv) {
@@ -95,7 +113,7 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "send"))
         return main_send(argc, argv);
     if (!strcmp(verb, "echo"))
-        return probe_echo(only_port(argc, argv));
+        return main_echo(argc, argv);
     if (!strcmp(verb, "tcp-server"))
         return probe_tcp_server(only_port(argc, argv));
     if (!strcmp(verb, "tcp-client"))

@@ -1,4 +1,4 @@
-/* `probe send` and `probe echo`: UDP probes on a fixed schedule, and their answers.
+/* `probe send` and `probe echo`: UDP probes on a fixed schedule, their answers, and the heartbeat of who answers.
  *
  * The sender keeps an absolute schedule (start + k * interval), so the rate does not drift. After a
  * stall of the prober itself the ticks it slept through are skipped, not made up for: a burst would measure
@@ -210,17 +210,68 @@ static inline int probe_send(const struct send_options *o) {
 
 /* -- echo -------------------------------------------------------------------------------- */
 
-/* Answers every probe. Frozen with its VM, it answers after the thaw what its socket took in before the
- * port went down: late, and genuine. */
-static inline int probe_echo(uint16_t port) {
-    int fd = open_server(SOCK_DGRAM, port);
+/* The heartbeat: a process that notes the time at least every `interval_us`, and keeps the pauses in which it did not.
+ *
+ * What makes it worth having is where it beats: in the process that answers probes. A pause of it is then a time in
+ * which nothing was answered because this process was not run (frozen with its VM, or waiting for a processor), and
+ * that is exactly what has to be told from a network that carried nothing. */
+#define PAUSES_MAX 65536
+#define PAUSE_BEATS 2 /* a pause is longer than this many intervals */
+
+struct heart {
+    uint32_t interval_us;
+    uint64_t started_ns, last_ns; /* CLOCK_REALTIME, as the stamps of packets */
+    uint64_t count;               /* of pauses; the first PAUSES_MAX are kept */
+    struct pause {
+        uint64_t from_ns, to_ns;
+    } *pauses;
+};
+
+static inline uint64_t beat(struct heart *h) {
+    uint64_t now = realtime_ns();
+    if (now > h->last_ns + PAUSE_BEATS * h->interval_us * NS_PER_US && h->count++ < PAUSES_MAX)
+        h->pauses[h->count - 1] = (struct pause){h->last_ns, now};
+    h->last_ns = now;
+    return now;
+}
+
+static inline void write_heart(const struct heart *h, const char *path) {
+    struct output out = output_open(path);
+    fprintf(out.file, "{\"interval_us\": %u, \"started_ns\": %" PRIu64 ", \"ended_ns\": %" PRIu64, h->interval_us,
+            h->started_ns, h->last_ns);
+    fprintf(out.file, ", \"pause_count\": %" PRIu64 ", \"pauses\": [", h->count);
+    for (uint64_t i = 0; i < h->count && i < PAUSES_MAX; i++)
+        fprintf(out.file, "%s[%" PRIu64 ", %" PRIu64 "]", i ? ", " : "", h->pauses[i].from_ns, h->pauses[i].to_ns);
+    fputs("]}\n", out.file);
+    output_commit(&out);
+}
+
+struct echo_options {
+    uint16_t port;
+    uint32_t interval_us; /* of the heartbeat */
+    const char *out;      /* where the heartbeat goes; NULL: nowhere */
+};
+
+/* Answers every probe, and beats. Frozen with its VM, it answers after the thaw what its socket took in before the
+ * port went down: late, and genuine. An answer bears the time of a beat, so no answer lies inside a pause. */
+static inline int probe_echo(const struct echo_options *o) {
+    int fd = open_server(SOCK_DGRAM, o->port);
     deepen(fd);
+    struct heart heart = {.interval_us = o->interval_us, .pauses = allocate(PAUSES_MAX * sizeof(struct pause))};
     sigset_t mask = catch_signals();
     become_punctual(true);
+    heart.started_ns = heart.last_ns = realtime_ns();
     announce_ready();
     while (!stop_asked) {
         struct pollfd watched = {.fd = fd, .events = POLLIN};
-        if (ppoll(&watched, 1, NULL, &mask) < 0)
+        struct timespec interval = ns_timespec(o->interval_us * NS_PER_US);
+        int ready = ppoll(&watched, 1, o->out ? &interval : NULL, &mask);
+        uint64_t now = beat(&heart);
+        if (snapshot_asked && o->out) {
+            snapshot_asked = 0;
+            write_heart(&heart, o->out);
+        }
+        if (ready <= 0)
             continue;
         struct probe probe;
         struct sockaddr_storage from;
@@ -229,9 +280,11 @@ static inline int probe_echo(uint16_t port) {
         if (length < 0 || !is_probe(&probe, (size_t)length) || probe.direction != PROBE_REQUEST)
             continue;
         probe.direction = PROBE_ANSWER;
-        probe.answered_ns = htobe64(realtime_ns());
+        probe.answered_ns = htobe64(now);
         sendto(fd, &probe, sizeof probe, MSG_DONTWAIT, (struct sockaddr *)&from, size); /* lost if it fails */
     }
+    if (o->out)
+        write_heart(&heart, o->out);
     return 0;
 }
 

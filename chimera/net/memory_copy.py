@@ -117,6 +117,7 @@ class Sender:
         channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if pace_mbps:
             channel.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, int(pace_mbps * 125_000))
+        self._sent = 0
 
     def connect(self, source: str, destination: str) -> None:
         """Open the connection from one VTEP address to another's receiver."""
@@ -126,6 +127,11 @@ class Sender:
         error = self._channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the last pages that the other side has acknowledged; all of them unless :meth:`pages` failed."""
+        return max(0, self._sent - _unacknowledged(self._channel))
 
     def close(self) -> None:
         """End the connection."""
@@ -138,12 +144,13 @@ class Sender:
 
     def pages(self, length: int, *, final: bool = False, told: Callable[[int], None] = lambda sent: None) -> None:
         """Send that many bytes of memory and wait until the other side has them; ``told`` hears how many have left."""
+        self._sent = 0
         self._send(_HEADER.pack(b"F" if final else b"P", length))
-        left = length
-        while left > 0:
-            self._send(memoryview(_PAGES)[: min(left, _CHUNK)])
-            left -= _CHUNK
-            told(length - max(left, 0))
+        while self._sent < length:
+            chunk = min(length - self._sent, _CHUNK)
+            self._send(memoryview(_PAGES)[:chunk])
+            self._sent += chunk
+            told(self._sent)
         self._answer()
 
     def commit(self) -> None:

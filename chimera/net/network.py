@@ -14,6 +14,7 @@ from functools import cached_property
 
 from chimera.model.errors import InputError, SessionError, did_you_mean
 from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
+from chimera.model.samples import LineTimes
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
 from chimera.net import cables, guests, kernel, netns, plan, sysctl, ways
@@ -235,6 +236,14 @@ class Network:
             self.switches[name].appctl("tnl/neigh/set", PHYSICAL, address, mac)
 
     # -- links and nodes while the lab runs ------------------------------------------------------
+
+    def line_times(self) -> LineTimes:
+        """How punctual the delay lines have been, all together; netem and plain links keep no count."""
+        ways = [way for cable in self.cables.values() for way in cable.stats().values()]
+        longest_us = max((way["late_max_us"] for way in ways), default=0.0)
+        return LineTimes(
+            int(sum(way["frames"] for way in ways)), int(sum(way["late"] for way in ways)), longest_us / 1000
+        )  # fmt: skip
 
     def cable(self, name: str) -> cables.Cable:
         """The link of that name.

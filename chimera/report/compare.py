@@ -12,12 +12,13 @@ from chimera.report.drawn import sections
 from chimera.report.essay import asked_of, essay
 from chimera.report.figures import NOT_MEASURED, byte_count, count, largest, moved, ms, unit
 from chimera.report.findings import alike, runs
-from chimera.report.html import document
+from chimera.report.html import banner, document
 from chimera.report.json import write_text
 from chimera.report.marks import Cell, Group, row
 from chimera.report.markup import Child, Markup, folded, tag
 from chimera.report.measures import groups
 from chimera.report.method import DEFINITIONS
+from chimera.report.story import unfit_runs
 from chimera.report.topology_map import stylesheet
 
 Section = tuple[str, str, Child]  # anchor, heading, content
@@ -58,6 +59,7 @@ def _header(columns: Sequence[Column], title: str) -> Markup:
     return tag(
         "header", tag("p", " · ".join(filter(None, facts)), class_="soft"), tag("h1", title),
         tag("p", text, class_=f"verdict {'good' if good == len(columns) else 'bad'}"),
+        banner(unfit_runs(columns)),
     )  # fmt: skip
 
 

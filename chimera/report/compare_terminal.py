@@ -12,6 +12,7 @@ from chimera.report.columns import Column
 from chimera.report.figures import NOT_MEASURED
 from chimera.report.marks import Group, Row, row
 from chimera.report.measures import groups
+from chimera.report.story import unfit_runs
 
 MARKS = {"best": ("▲", "green"), "worst": ("▼", "red"), "": (" ", "")}  # read without colour, too
 _INDENT = "  "
@@ -27,6 +28,8 @@ def print_comparison(columns: Sequence[Column], console: Console) -> None:
         for shown in _blocks(columns, found, console.width, first):
             console.print(_table(columns, found, shown, first))
             console.print()
+        if warning := unfit_runs(columns):
+            console.print(Text(f"! {warning}", style="bold red"))
         console.print(Text(f"▲ best, ▼ worst, {NOT_MEASURED} not measured; one run each says no more than that of it",
                            style="dim"))  # fmt: skip
     for column in columns:

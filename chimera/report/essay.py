@@ -135,7 +135,7 @@ def _table(
         link = tag("a", found.name, href=f"#{_SECTIONS.get(anchor, anchor)}")
         cells = []
         for i in shown:
-            compared = reference is not None and i in own and i != reference
+            compared = found.fit and reference is not None and i in own and i != reference
             words = beside(found.values[i], found.values[reference or 0], found.grain, write) if compared else ""
             text = f"{found.cells[i].text} {found.cells[i].of}" if anchor in _OF else found.cells[i].text
             cells.append(tag("td", text, words and tag("span", words, class_="of"), class_="figure"))

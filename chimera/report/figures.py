@@ -37,6 +37,12 @@ def ms(value: float | None) -> str:
     return unit(value / 1000, "s") if value is not None and abs(value) >= 10_000 else unit(value, "ms")
 
 
+def network(vantage: Vantage) -> str:
+    """What the network added to a stun, with its sign; marked where that cannot be."""
+    text = ms(vantage.network_outage_ms)
+    return f"{text} ✗" if vantage.impossible else text
+
+
 def count(value: int | float | None, noun: str = "") -> str:
     """A count, with a noun that takes its plural."""
     if not noun:

@@ -16,6 +16,8 @@ def ranked(names: Sequence[str], found: Row, write: Write) -> str:
     known = [(value, name) for value, name in zip(found.values, names, strict=True) if value is not None]
     if not known:
         return "Not measured."
+    if not found.fit:
+        return "Not ranked: the machine was too busy during these runs."
     low, high = min(known)[0], max(known)[0]
     if len(known) == 1:
         return f"{known[0][1]}: {write(low)}."

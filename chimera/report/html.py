@@ -23,7 +23,7 @@ from chimera.report.latency import latency_chart
 from chimera.report.markup import Child, Markup, number, tag
 from chimera.report.method import DEFINITIONS
 from chimera.report.stack import added_headers, stack_figure
-from chimera.report.story import Headline, headlines, sentence
+from chimera.report.story import Headline, headlines, sentence, unfit
 from chimera.report.timeline import timelines
 from chimera.report.topology_map import MOMENT_STYLES, map_figure, stylesheet
 
@@ -78,6 +78,11 @@ def document(title: str, body: Child, script: str = "") -> str:
     return f"<!doctype html>\n{tag('html', head, tag('body', body, scripts), lang='en')}\n"
 
 
+def banner(warning: str) -> Markup | None:
+    """What has to be known before any figure is read."""
+    return tag("p", warning, class_="banner", role="note") if warning else None
+
+
 def _page(result: Result, level: Detail, download: Markup) -> str:
     sections = [section for section in _sections(result, level, download) if section[2]]
     toc = tag("nav", [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in sections], aria_label="Contents")
@@ -95,7 +100,7 @@ def _header(result: Result, title: str) -> Markup:
     lab = result.lab
     options = chosen(lab)
     about = " · ".join(filter(None, [options, f"{lab.datapath} datapath", f"Chimera Lab {lab.version}", lab.started]))
-    return tag("header", tag("p", about, class_="soft"), tag("h1", title), verdict)
+    return tag("header", tag("p", about, class_="soft"), tag("h1", title), verdict, banner(unfit(result)))
 
 
 def _sections(result: Result, level: Detail, download: Markup) -> Iterator[Section]:
@@ -110,7 +115,8 @@ def _sections(result: Result, level: Detail, download: Markup) -> Iterator[Secti
     yield "control", "Control plane, BUM traffic and state", _control(result)
     yield "links", "Links: configured and measured", tables.links(result.links) if result.links else None
     yield "method", "How each number was obtained", _method()
-    yield "lab", "The lab", [tables.lab(result), download]
+    machine = tables.machine(result.machine) if result.machine else None
+    yield "lab", "The lab", [tables.lab(result), machine, download]
 
 
 def _notes(result: Result) -> Markup | None:

@@ -51,13 +51,17 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One figure over all results; values that differ by no more than ``grain`` do not differ."""
+    """One figure over all results; values that differ by no more than ``grain`` do not differ.
+
+    Where not all runs are ``fit`` no value is better than another: the machine may have made the difference.
+    """
 
     name: str
     cells: list[Cell]
     values: list[float | None]
     grain: float
     of: str = ""
+    fit: bool = True
 
 
 def row(measure: Measure, results: Sequence[Result | None]) -> Row:
@@ -65,9 +69,10 @@ def row(measure: Measure, results: Sequence[Result | None]) -> Row:
     found = [measure.take(result) if result else Figure(None) for result in results]
     values = [figure.value for figure in found]
     grain = max(measure.grain, spread(results, values))
-    standings = _standings(values, measure.better, grain)
+    fit = all(result.fit for result in results if result)
+    standings = _standings(values, measure.better if fit else 0, grain)
     cells = [Cell(measure.write(f.value), s, f.of) for f, s in zip(found, standings, strict=True)]
-    return Row(measure.name, cells, values, grain, measure.of)
+    return Row(measure.name, cells, values, grain, measure.of, fit)
 
 
 def _standings(values: Sequence[float | None], better: int, grain: float) -> list[str]:

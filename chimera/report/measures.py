@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from chimera.model.result import Migration, NodeState, PathReport, Result, Vantage
+from chimera.model.result import Machine, Migration, NodeState, PathReport, Result, Vantage
 from chimera.report.figures import byte_count, decimal, flows, moments, ms, unit
 from chimera.report.marks import Figure, Group, Measure
 
@@ -297,8 +297,18 @@ def _lab() -> Group:
     def seconds(value: float | None) -> str:
         return unit(value, "s")
 
+    def percent(value: float | None) -> str:
+        return unit(value, "%")
+
+    def of_machine(figure: Callable[[Machine], float | None]) -> Take:
+        return lambda r: Figure(figure(r.machine) if r.machine else None)
+
     return Group("The lab itself", [
         Measure("up in", lambda r: Figure(r.timing.up_s), seconds, 0),
         Measure("scenario took", lambda r: Figure(r.timing.run_s), seconds, 0),
         Measure("down in", lambda r: Figure(r.timing.down_s), seconds, 0),
+        Measure("processors busy", of_machine(lambda m: m.busy_percent), percent, 0),
+        Measure("by other processes", of_machine(lambda m: m.foreign_percent), percent, 0),
+        Measure("delayed frames that left late", of_machine(lambda m: m.late_percent), percent, 0),
+        Measure("longest stall of a probe", of_machine(lambda m: m.stall_ms), ms, 0),
     ])  # fmt: skip

@@ -16,18 +16,39 @@ class Definition(NamedTuple):
 DEFINITIONS = (
     Definition(
         "stun",
-        "How long the VM did not run.",
-        "The migration itself: from the moment its processes were frozen to the moment they were resumed.",
+        "How long the VM did not run, as it saw that itself.",
+        "The process that answers probes inside the VM is also a heartbeat: it notes the time at least every half "
+        "millisecond. The stun is the longest time around the freezing in which it did not. As it is this process that "
+        "answers, no answer can lie inside a stun.",
     ),
     Definition(
         "outage",
         "The longest silence that a vantage point heard around the migration.",
         "A prober at the vantage point sends a numbered probe every millisecond or faster and the kernel stamps every "
-        "answer. The outage is the longest gap between an answer and the next one. For a migration as a whole "
-        "it is that of the worst vantage point.",
+        "answer. The outage is the longest gap between an answer and the next one. A VM that comes nearer is heard "
+        "sooner, which makes no silence shorter: the one around the stun begins when the VM gave the last answer that "
+        "was heard, and ends when the next one arrives, less the least time that the way back takes from then on. "
+        "A migration's outage is that of its worst vantage point.",
     ),
     Definition(
-        "network outage", "What the network added to the stun.", "Outage minus stun, for each vantage point on its own."
+        "network outage",
+        "What the network added to the stun.",
+        "Outage minus stun, for each vantage point on its own, with its sign. It is exact to ± the intervals of probes "
+        "and heartbeat together; one that is below zero by more is marked ✗: then something measured wrong.",
+    ),
+    Definition(
+        "machine stall, not observed",
+        "How long the machine did not run who measures.",
+        "The stall is the longest time between two probes of a prober, or outside the stun between two beats of the "
+        "heartbeat: about one interval when all is well. Not observed is how much of an outage beyond the stun was "
+        "such time: up to that much of it is the machine's and not the network's.",
+    ),
+    Definition(
+        "fit for this run",
+        "Whether the machine had the time that the figures take for granted.",
+        "Processor time from the kernel's own counters over the scenario, of this lab's processes and of all others; "
+        "delay lines count the frames that leave more than a millisecond late; stalls as above. Too much of one of "
+        "these, and nothing is marked as best or worst.",
     ),
     Definition(
         "probes lost, duplicated",

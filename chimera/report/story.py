@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from chimera.model.result import Migration, PathReport, Result
+from chimera.report.columns import Column
 from chimera.report.figures import count, decimal, flows, largest, moved, ms, relation
 
 
@@ -31,6 +33,25 @@ def sentence(result: Result) -> str:
     if worst is not None:
         parts.append(f"At worst a user of the VM waited {ms(worst)} for an answer.")
     return " ".join(parts)
+
+
+def unfit(result: Result) -> str:
+    """Why the figures of a run cannot be relied on; empty where the machine was fit for it."""
+    if result.machine is None or result.fit:
+        return ""
+    return (
+        f"The machine was too busy for this run: {'; '.join(result.machine.unfit)}. What is slow or late here may be "
+        f"the machine and not the network: run it again when the machine has nothing else to do."
+    )
+
+
+def unfit_runs(columns: Sequence[Column]) -> str:
+    """Of which runs that is so, and what follows for their comparison; empty where it is so of none."""
+    busy = [c for c in columns if c.result and not c.result.fit]
+    if not busy:
+        return ""
+    reasons = (f"{c.name} ({'; '.join(c.result.machine.unfit)})" for c in busy if c.result and c.result.machine)
+    return f"The machine was too busy for {', '.join(reasons)}. Nothing is marked as best or worst, and nothing ranked."
 
 
 def _who(migrations: list[Migration]) -> str:

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from chimera.model.result import Bum, Control, Expectation, LinkReport, Migration, NodeState, PathReport, Result, Wire
-from chimera.report.figures import NOT_MEASURED, byte_count, chosen, count, decimal, flows, ms, relation, unit, yes_no
+from chimera.model.result import (
+    Bum,
+    Control,
+    Expectation,
+    LinkReport,
+    Machine,
+    Migration,
+    NodeState,
+    PathReport,
+    Result,
+    Vantage,
+    Wire,
+)
+from chimera.report.figures import (
+    NOT_MEASURED,
+    byte_count,
+    chosen,
+    count,
+    decimal,
+    flows,
+    ms,
+    network,
+    relation,
+    unit,
+    yes_no,
+)
 from chimera.report.markup import Child, Markup, tag
 
 LINK_UNITS = {"delay_ms": "ms", "jitter_ms": "ms", "loss_percent": "%", "bandwidth_mbps": "Mbit/s"}
@@ -40,16 +64,23 @@ def vantage_points(migration: Migration) -> Markup:
     """What each vantage point noticed of one migration."""
     rows = [
         (
-            v.name, relation(v), ms(v.outage_ms), ms(v.stun_ms), ms(v.network_outage_ms), decimal(v.probes_sent),
-            decimal(v.probes_lost), decimal(v.probes_duplicated), decimal(v.misdelivered), ms(v.interval_ms),
+            v.name, relation(v), ms(v.outage_ms), ms(v.stun_ms), _network(v), ms(v.unobserved_ms),
+            ms(v.machine_stall_ms), decimal(v.probes_sent), decimal(v.probes_lost), decimal(v.probes_duplicated),
+            decimal(v.misdelivered), ms(v.interval_ms),
         )
         for v in migration.vantage_points
     ]  # fmt: skip
     columns = (
-        "vantage point", "what it is", "outage", "of it stun", "of it network", "probes sent", "lost", "duplicated",
-        "misdelivered", "a probe every",
+        "vantage point", "what it is", "outage", "stun", "network: outage − stun", "of it not observed",
+        "machine stall", "probes sent", "lost", "duplicated", "misdelivered", "a probe every",
     )  # fmt: skip
-    return table(f"What was noticed of {_move(migration)}", columns, rows, range(2, 10))
+    return table(f"What was noticed of {_move(migration)}", columns, rows, range(2, 12))
+
+
+def _network(vantage: Vantage) -> Markup:
+    """What the network added, how exact that is, and whether it can be."""
+    exact = tag("span", f" ± {decimal(vantage.resolution_ms)}", class_="soft") if vantage.resolution_ms else None
+    return tag("span", network(vantage), exact, class_="bad" if vantage.impossible else None)
 
 
 def phases(migration: Migration) -> Markup:
@@ -202,6 +233,21 @@ def lab(result: Result) -> Markup:
     return table("The lab", ("what", "value"), rows)
 
 
+def machine(found: Machine) -> Markup:
+    """What the machine was busy with, and what too much of each would be called."""
+    rows = [
+        ("processors", decimal(found.processors)), ("busy", unit(found.busy_percent, "%")),
+        ("used by other processes than this lab's", unit(found.foreign_percent, "%")),
+        ("given to others by the machine's host", unit(found.stolen_percent, "%")),
+        ("time in which a process waited for a processor", unit(found.waiting_percent, "%")),
+        ("frames that left a delay line more than 1 ms late", unit(found.late_percent, "%")),
+        ("the latest of them", ms(found.late_max_ms)),
+        ("longest time in which a probe's process was not run", ms(found.stall_ms)),
+        ("fit for this run", "no: " + "; ".join(found.unfit) if found.unfit else "yes"),
+    ]  # fmt: skip
+    return table("The machine, while the scenario ran", ("what", "value"), rows)
+
+
 def migrations(result: Result) -> Markup:
     """One line a migration."""
     rows = [
@@ -209,13 +255,14 @@ def migrations(result: Result) -> Markup:
             str(number), m.vm, f"{m.source}\u00a0→\u00a0{m.destination}",
             f"rolled back: {m.aborted}" if m.aborted else "moved",
             unit(m.precopy_s, "s"), ms(m.stun_ms or None), ms(m.outage_ms), ms(m.network_outage_ms),
+            ms(m.machine_stall_ms),
             f"{decimal(m.probes_lost)} of {decimal(m.probes_sent)}", decimal(m.probes_duplicated),
             decimal(m.misdelivered), yes_no(m.tcp_survived),
         )
         for number, m in enumerate(result.migrations, 1)
     ]  # fmt: skip
     columns = (
-        "", "VM", "from\u00a0→\u00a0to", "outcome", "pre-copy", "stun", "outage", "of it network",
+        "", "VM", "from\u00a0→\u00a0to", "outcome", "pre-copy", "stun", "outage", "of it network", "machine stall",
         "probes lost", "duplicated", "misdelivered", "TCP survived",
     )  # fmt: skip
-    return table(f"{count(len(rows), 'migration')}; outages are the worst vantage point's", columns, rows, range(4, 12))
+    return table(f"{count(len(rows), 'migration')}; outages are the worst vantage point's", columns, rows, range(4, 13))

@@ -9,19 +9,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from chimera.model.result import LinkReport, Migration, Result
+from chimera.model.result import LinkReport, Machine, Migration, Result
 from chimera.report.figures import (
     byte_count,
     count,
     decimal,
     flows,
     ms,
+    network,
     overlay_name,
     relation,
     unit,
     yes_no,
 )
-from chimera.report.story import sentence
+from chimera.report.story import sentence, unfit
 from chimera.report.tables import configured_and_measured, link_heading, link_keys
 
 
@@ -30,6 +31,8 @@ def print_result(result: Result, console: Console) -> None:
     lab = result.lab
     console.print(Text(f"{lab.scenario} over {overlay_name(lab)} on {lab.topology}", style="bold"))
     console.print(Text(sentence(result)))
+    if warning := unfit(result):
+        console.print(Text(f"! {warning}", style="bold red"))
     for title, parts in _sections(result):
         console.print()
         console.print(Text(title, style="bold"))
@@ -56,7 +59,8 @@ def _sections(result: Result) -> Iterator[tuple[str, list[RenderableType]]]:
         yield "Links: configured and measured", [_links(result.links), *(Text(how, style="dim") for how in hows)]
     timing = result.timing
     times = f"up {unit(timing.up_s, 's')} · run {unit(timing.run_s, 's')} · down {unit(timing.down_s, 's')}"
-    yield "Timing", [Text(times)]
+    machine = [Text(_machine(result.machine))] if result.machine else []
+    yield "Timing", [Text(times), *machine]
 
 
 def _table(columns: Sequence[tuple[str, bool]]) -> Table:
@@ -84,6 +88,8 @@ def _migration(migration: Migration) -> Iterator[RenderableType]:
         facts[0] += f" ({count(len(migration.rounds), 'round')}, {moved})"
     if migration.stun_ms:
         facts.append(f"stun {ms(migration.stun_ms)}")
+    if migration.machine_stall_ms is not None:
+        facts.append(f"machine stall {ms(migration.machine_stall_ms)}")
     survived = migration.tcp_survived
     line = Text(" · ".join([*facts, "TCP survived: "]))
     line.append(yes_no(survived), style={True: "green", False: "bold red", None: ""}[survived])
@@ -93,14 +99,14 @@ def _migration(migration: Migration) -> Iterator[RenderableType]:
 
 
 def _vantage_points(migration: Migration) -> Table:
-    table = _table(
-        [("seen from", False), ("outage", True), ("network", True), ("lost", True), ("doubled", True), ("stray", True)]
-    )
+    exact = f" ±{decimal(migration.resolution_ms)}" if migration.resolution_ms is not None else ""
+    columns = (("seen from", False), ("outage", True), (f"network{exact}", True), ("lost", True), ("doubled", True))
+    table = _table([*columns, ("stray", True)])
     for v in migration.vantage_points:
         name = Text.assemble(v.name, (f" {relation(v)}", "dim"))
         lost = Text(f"{decimal(v.probes_lost)}/{decimal(v.probes_sent)}")
         table.add_row(
-            name, Text(ms(v.outage_ms), "bold"), ms(v.network_outage_ms), lost,
+            name, Text(ms(v.outage_ms), "bold"), Text(network(v), "bold red" if v.impossible else ""), lost,
             _should_be_none(v.probes_duplicated), _should_be_none(v.misdelivered),
         )  # fmt: skip
     return table
@@ -152,6 +158,15 @@ def _links(links: Sequence[LinkReport]) -> Table:
     for link in links:
         table.add_row(Text(link.direction.replace("->", " → ")), *(configured_and_measured(link, key) for key in keys))
     return table
+
+
+def _machine(found: Machine) -> str:
+    """What of the machine is known, in one line."""
+    parts = [f"{count(found.processors, 'processor')} {unit(found.busy_percent, '%')} busy"]
+    parts += [f"{unit(found.foreign_percent, '%')} by others"] if found.foreign_percent is not None else []
+    parts += [f"{unit(found.late_percent, '%')} of delayed frames late"] if found.late_percent is not None else []
+    parts += [f"longest stall {ms(found.stall_ms)}"] if found.stall_ms is not None else []
+    return " · ".join(parts)
 
 
 def _expectation(name: str, passed: bool, detail: str) -> RenderableType:

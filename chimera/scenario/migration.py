@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from chimera.deadline import exceeds, slowness
@@ -48,10 +48,15 @@ class Migrator:
     """Moves VMs of one network; several at a time, each once."""
 
     def __init__(
-        self, network: Network, progress: Callable[[str], None], wait_wired: Callable[[str, str], str]
+        self,
+        network: Network,
+        progress: Callable[[str], None],
+        wait_wired: Callable[[str, str], str],
+        responding: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self.network = network
         self._wait_wired = wait_wired  # returns when the switch has its flows for an interface, or why it may not
+        self._responding = responding  # a heartbeat goes on in a VM: what measures the stun
         self.records: list[MigrationRecord] = []
         self._progress = progress
         self._lock = threading.Lock()
@@ -71,6 +76,10 @@ class Migrator:
             MigrationAborted: it was rolled back; the VM runs at the source.
         """
         vm = self._check(vm_name, destination)
+        with self._responding(vm.name):
+            return self._migrate(vm, destination, settings)
+
+    def _migrate(self, vm: Endpoint, destination: str, settings: Settings) -> MigrationRecord:
         record = MigrationRecord(vm.name, self.network.location[vm.name], destination, time.time())
         with self._lock:
             if vm.name in self._moving:
@@ -123,13 +132,9 @@ class Migrator:
         to_send, number, reason, remark = guest.memory_bytes, 0, "", ""
         while not reason:
             number += 1
-            begin = time.monotonic()
-            with _phase(record, f"precopy {number}", remark):
-                self._send_pages(sender, record, number, to_send)
-            seconds = time.monotonic() - begin
-            mbps = to_send * 8 / seconds / 1e6 if seconds else 0.0
-            record.rounds.append(Round(number, to_send / _MB, seconds, mbps))
-            self._progress(f"{record.vm}: round {number}, {to_send / _MB:.1f} MB at {mbps:.0f} Mbit/s")
+            done = self._round(sender, record, number, to_send, remark)
+            seconds = done.seconds
+            self._progress(f"{record.vm}: round {number}, {done.megabytes:.1f} MB at {done.mbps:.0f} Mbit/s")
             left = dirtied(guest, seconds)
             if left >= to_send and (slow := slowness()) > 1:  # before it is given up: is that the machine's fault?
                 guest = on_slow_machine(guest, slow)
@@ -147,9 +152,12 @@ class Migrator:
             )
         return to_send
 
-    def _send_pages(self, sender: Sender, record: MigrationRecord, number: int, length: int) -> None:
-        """Send one round; of one that takes long it is said how far it is."""
-        said = time.monotonic()
+    def _round(self, sender: Sender, record: MigrationRecord, number: int, length: int, remark: str) -> Round:
+        """Send one round of pages, and say of one that takes long how far it is.
+
+        Where the network fails, what had arrived until then is on record, too.
+        """
+        begin = said = time.monotonic()
 
         def told(sent: int) -> None:
             nonlocal said
@@ -157,7 +165,14 @@ class Migrator:
                 said = time.monotonic()
                 self._progress(f"{record.vm}: round {number}, {sent / _MB:.0f} of {length / _MB:.0f} MB")
 
-        sender.pages(length, told=told)
+        try:
+            with _phase(record, f"precopy {number}", remark):
+                sender.pages(length, told=told)
+        finally:
+            seconds, arrived = time.monotonic() - begin, sender.arrived
+            done = Round(number, arrived / _MB, seconds, arrived * 8 / seconds / 1e6 if seconds else 0.0)
+            record.rounds.append(done)
+        return done
 
     def _switch_over(self, sender: Sender, record: MigrationRecord, vm: Endpoint, left: int) -> None:
         """Stun, send the last pages, move, resume."""
@@ -209,7 +224,7 @@ class Migrator:
             self._announce(record, vm, announce)
         except OSError as error:
             record.warnings.append(f"{vm.name} was not announced at {record.destination}: {error}")
-        self._progress(f"{vm.name} runs at {record.destination}; stunned for {record.stun_ms:.0f} ms")
+        self._progress(f"{vm.name} runs at {record.destination}")
 
     def _announce(self, record: MigrationRecord, vm: Endpoint, kind: str) -> None:
         if kind == "none":

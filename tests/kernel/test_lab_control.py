@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -45,6 +46,8 @@ def test_a_vm_moves_is_announced_as_asked_and_answers_in_one_place(rack: Running
         marker.terminate()
         marker.communicate(timeout=10)
     assert f"vm1: {source} → {destination}" in done.stdout and lived_on
+    stunned = re.search(r"stunned for (\d+\.\d) ms", done.stdout)
+    assert stunned and float(stunned[1]) > 1, "by the VM's own heartbeat, though nobody probes it"
     assert rack.whereabouts("vm1") == destination
     own = [line for line in sent if f"{mac} > " in line and "ARP" in line]
     assert len(own) == (3 if seen else 0) and all(seen in line for line in own), sent

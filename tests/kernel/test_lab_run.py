@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lab_support import lab, needs_lab, result
+from lab_support import PROJECT, lab, needs_lab, result
 
 pytestmark = needs_lab
 
@@ -36,8 +39,43 @@ def test_wan_cut_leaves_the_vm_where_it_was(tmp_path: Path) -> None:
     (move,) = found["migrations"]
     assert move["aborted"] and move["stun_ms"] == 0
     assert any(f"runs at {move['source']}" in note for note in found["notes"])
+    assert 0 < move["precopy_s"] < 60 and [r["number"] for r in move["rounds"]] == [1]
+    assert 0 < move["rounds"][0]["megabytes"] < 64, "what had arrived when the WAN failed"
+    assert {v["relation"] for v in move["vantage_points"]} == {"remote", "neighbour", "client"}
+    remote, neighbour = (next(v for v in move["vantage_points"] if v["relation"] == r) for r in ("remote", "neighbour"))
+    assert remote["outage_ms"] > 1000, "it is beyond the WAN"
+    assert move["outage_ms"] >= remote["outage_ms"] > neighbour["outage_ms"]
     said = [mark["text"] for mark in found["marks"]]
     assert [text for text in said if "link wan" in text] == ["link wan cut", "link wan restored"]
+
+
+@contextmanager
+def busy_machine(longest_s: int = 60) -> Iterator[None]:
+    """Twice as many endless loops as there are processors, for as long as the block runs."""
+    loops = [
+        subprocess.Popen(["timeout", str(longest_s), "sh", "-c", "while :; do :; done"])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.terminate()
+            loop.wait()
+
+
+def test_a_run_on_a_busy_machine_says_so(tmp_path: Path) -> None:
+    topology = tmp_path / "rack.yaml"
+    text = (PROJECT / "topologies" / "rack.yaml").read_text()
+    topology.write_text(text.replace("{hypervisor: hv1}", "{hypervisor: hv1, memory: 8 MB}"))
+    with busy_machine():
+        done = lab("run", "evacuate", "--topology", str(topology), "--out", str(tmp_path / "r"), check=False)
+    assert done.returncode in (0, 1), done.stderr
+    machine = result(tmp_path / "r")["machine"]
+    assert machine["foreign_percent"] > 20
+    assert any(f"other processes used {machine['foreign_percent']:.0f} %" in reason for reason in machine["unfit"])
+    assert "! The machine was too busy for this run: " in done.stdout
+    assert "The machine was too busy for this run: " in (tmp_path / "r" / "report.html").read_text()
 
 
 def test_evacuate_empties_a_hypervisor(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -58,6 +59,21 @@ def test_delay_is_per_direction(cable: Cable) -> None:
     assert link["forward"]["delay_min_ms"] >= 9.99 and link["forward"]["delay_p50_ms"] < 12
     assert link["backward"]["delay_min_ms"] >= 29.99 and link["backward"]["delay_p50_ms"] < 32
     assert link["forward"]["loss_percent"] == link["backward"]["loss_percent"] == 0
+
+
+def test_a_frame_that_leaves_late_is_counted(cable: Cable) -> None:
+    tell(cable.line, "set fwd delay_ms=10")
+    cable.probe("--frames", "20")
+    before = cable.stats()
+    sending = cable.a.start("ping", "-c", "5", "-i", "0.01", "-W", "1", "10.0.0.2", ready=False)
+    cable.line.send_signal(signal.SIGSTOP)
+    time.sleep(0.2)
+    cable.line.send_signal(signal.SIGCONT)
+    sending.communicate(timeout=20)
+    after = cable.stats()
+    assert 0 < after["late"] - before["late"] <= after["frames"] - before["frames"]
+    assert after["late_max_us"] > 50_000
+    assert before["late"] <= before["frames"]
 
 
 @pytest.mark.alone

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from native_support import Namespace, finish, namespaces, needs_root, tell, tool
 
+from chimera.measure.heartbeat import read_heartbeat, stun
 from chimera.measure.listen import misdelivered, read_heard
 from chimera.measure.probes import count, outage, read_stream, rtt_ms
 from chimera.model.samples import ProbeStream, Window
@@ -121,6 +122,50 @@ def test_a_frozen_target_answers_after_the_thaw_and_a_frozen_prober_does_not_bur
     assert max(spacing) > 0.28
     assert sum(gap < 0.0005 for gap in spacing) < len(spacing) / 10
     assert [r.sequence for r in records] == list(range(len(records)))
+
+
+def test_the_heartbeat_of_who_answers_covers_the_silence_of_a_freeze(tmp_path: Path) -> None:
+    """Frozen from one time to another: the heartbeat knows from when to when, and no answer was given meanwhile."""
+    with namespaces(2) as (a, b):
+        a.link("a0", b, "b0")
+        a.address("a0", "10.0.0.1/24")
+        b.address("b0", "10.0.0.2/24")
+        echo = b.start(tool("probe"), "echo", "--port", "7000", "--out", str(tmp_path / "beats"))
+        prober = sender(a, tmp_path / "p")
+        time.sleep(0.3)
+        start = time.time()
+        echo.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        echo.send_signal(signal.SIGCONT)
+        frozen = Window(start, time.time())
+        time.sleep(0.3)
+        finish(prober)
+        finish(echo)
+    beats, seen = read_heartbeat(tmp_path / "beats", "b"), stream(tmp_path / "p")
+    stunned = stun(beats, frozen)
+    assert stunned is not None and beats.interval_ms == 0.5
+    assert 190 < stunned.ms < 200 + (frozen.end - frozen.start - 0.2) * 1000 + 100
+    given = [moment for record in seen.records for moment in record.given]
+    assert len(given) > 300
+    assert [moment for moment in given if stunned.start < moment < stunned.end] == []
+    gap = outage(seen, Window(frozen.start - 0.05, frozen.end), stunned)
+    assert gap.ms - stunned.ms >= -0.001, "what the freeze silenced is in the stun, to the microsecond"
+
+
+def test_a_heartbeat_alone_beats_as_asked(tmp_path: Path) -> None:
+    with namespaces(1) as (b,):
+        options = ("--out", str(tmp_path / "beats"), "--interval-us", "20000")
+        echo = b.start(tool("probe"), "echo", "--port", "7000", *options)
+        time.sleep(0.3)
+        echo.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 5
+        while not (tmp_path / "beats").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        early = read_heartbeat(tmp_path / "beats", "b")
+        finish(echo)
+    late = read_heartbeat(tmp_path / "beats", "b")
+    assert (early.interval_ms, early.start) == (20.0, late.start)
+    assert 0.25 < early.end - early.start < late.end - late.start
 
 
 def test_a_snapshot_is_a_recording_so_far(pair: tuple[Namespace, Namespace], tmp_path: Path) -> None:

@@ -46,6 +46,28 @@ def test_both_ways_and_every_user_keeps_the_vm(run: tuple[str, dict[str, Any]]) 
         assert all(v["outage_ms"] > 0 and v["probes_sent"] > 50 for v in move["vantage_points"])
 
 
+def test_the_stun_is_part_of_every_silence_and_the_rest_has_a_sign(run: tuple[str, dict[str, Any]]) -> None:
+    _, found = run
+    for move in found["migrations"]:
+        assert 0 < move["stun_ms"] < (move["phases"][-1]["end_s"] - move["started_s"]) * 1000
+        for seen in move["vantage_points"]:
+            assert seen["resolution_ms"] == 1.5
+            assert seen["stun_ms"] == move["stun_ms"]
+            assert seen["network_outage_ms"] == pytest.approx(seen["outage_ms"] - seen["stun_ms"], abs=0.0011)
+            assert seen["network_outage_ms"] >= -seen["resolution_ms"], "nearer or farther, a silence holds its stun"
+            assert seen["unobserved_ms"] >= 0 and 0.5 <= seen["machine_stall_ms"] <= move["machine_stall_ms"]
+    assert not any("measurement is wrong" in note for note in found["notes"])
+
+
+def test_the_run_says_what_the_machine_did_meanwhile(run: tuple[str, dict[str, Any]]) -> None:
+    machine = run[1]["machine"]
+    assert 0 < machine["busy_percent"] <= 100 and 0 <= machine["foreign_percent"] <= machine["busy_percent"]
+    assert machine["processors"] >= 1
+    assert machine["stall_ms"] == max(m["machine_stall_ms"] for m in run[1]["migrations"])
+    if run[1]["lab"]["impairment"] == "delay line":
+        assert 0 <= machine["late_percent"] <= 100 and machine["late_max_ms"] > 0
+
+
 def test_only_learning_switches_misdeliver_and_flood(run: tuple[str, dict[str, Any]]) -> None:
     name, found = run
     if name == "anycast":

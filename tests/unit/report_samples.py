@@ -15,6 +15,7 @@ from chimera.model.result import (
     Header,
     LabInfo,
     LinkReport,
+    Machine,
     Map,
     MapLink,
     MapNode,
@@ -118,7 +119,7 @@ def vantage(
     lost_count = sum(t is None for t in times)
     return Vantage(
         name, relation, stun, duration, duration - stun, len(sent), lost_count, 0, 0, 1.0, gap[0], gap[1],
-        Series(sent, times),
+        Series(sent, times), 1.5, 1.1, 0.0,
     )  # fmt: skip
 
 
@@ -144,6 +145,8 @@ def migration(number: int, start: float, source: str, destination: str, slower: 
         rounds=[Round(1, 128, 1.14, 898), Round(2, 61, 0.52, 938), Round(3, 9, 0.08, 900)],
         phases=phases_from(start, precopy, stun),
         vantage_points=points,
+        resolution_ms=1.5,
+        machine_stall_ms=1.1,
     )  # fmt: skip
 
 
@@ -219,7 +222,21 @@ def vmotion(overlay: str = "vxlan", mode: str = "controller", slower: float = 0.
         marks=[Mark(5.1, "traffic from app to web started")],
         captures=["r1-r2.pcapng"],
         map=dual_dc_map(),
+        machine=Machine(2, 71.0, 2.4, 0.0, 55.0, 0.2, 3.1, 1.1),
     )  # fmt: skip
+
+
+def busy(whole: Result) -> Result:
+    """The same on a machine that had too much else to do."""
+    reasons = ["other processes used 61 % of its 2 processors", "12.0 % of the frames left their delay line late"]
+    return replace(whole, machine=Machine(2, 99.8, 61.0, 0.0, 99.0, 12.0, 88.0, 1.1, reasons))
+
+
+def impossible(whole: Result) -> Result:
+    """The same with a vantage point that noticed less silence than there was stun."""
+    first, *others = whole.migrations
+    point = replace(first.vantage_points[0], outage_ms=30.0, network_outage_ms=-8.4)
+    return replace(whole, migrations=[replace(first, vantage_points=[point, *first.vantage_points[1:]]), *others])
 
 
 def aborted() -> Result:

@@ -16,7 +16,7 @@ from chimera.measure.listen import Heard, Stray
 from chimera.measure.sessions import TcpSession
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Bum, Migration, Phase, Round, Wire
-from chimera.model.samples import ProbeRecord, ProbeStream
+from chimera.model.samples import Gap, Heartbeat, ProbeRecord, ProbeStream
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding
 from chimera.net.plan import plan
 from chimera.overlay.lisp import instance_id
@@ -50,12 +50,17 @@ def record(vm: str = "web1", *, at: float = 1.0, ended: float = 2.2, aborted: st
     )  # fmt: skip
 
 
+# Ordered to freeze from 2.0 to 2.05, the VM was frozen from 2.003 to 2.048; 30 ms of its time the machine took before.
+BEATS = Heartbeat("web1", 0.5, T0, T0 + 5, (Gap(T0 + 1.5, T0 + 1.53), Gap(T0 + 2.003, T0 + 2.048)))
+
+
 def concluded(
     records: Sequence[MigrationRecord], *streams: ProbeStream, heard: Sequence[Heard] = ()
 ) -> list[Migration]:
     measured = instruments()
     measured.streams.extend(streams)
     measured.heard.extend(heard)
+    measured.heartbeats.append(BEATS)
     return migrations(records, measured, ORIGIN)
 
 
@@ -66,8 +71,9 @@ def test_the_worst_vantage_point_gives_the_outage_and_counts_add_up() -> None:
     (move,) = concluded([record()], stream(flow=1, silent=(2.0, 2.1)), stream(flow=2, silent=(2.0, 2.3)))
     assert [v.name for v in move.vantage_points] == ["v1", "v2"]
     assert move.outage_ms == pytest.approx(310)
-    assert move.network_outage_ms == pytest.approx(260)
-    assert move.stun_ms == pytest.approx(50)
+    assert move.stun_ms == pytest.approx(45), "as the VM saw it, not as it was ordered"
+    assert move.network_outage_ms == pytest.approx(310 - 45)
+    assert (move.resolution_ms, move.machine_stall_ms) == (10.5, pytest.approx(10)), "the prober's interval"
     assert move.probes_lost == 40
     assert move.probes_sent == sum(v.probes_sent for v in move.vantage_points)
 
@@ -83,7 +89,15 @@ def test_times_are_since_the_start_of_the_run() -> None:
 def test_a_silence_before_the_stun_is_not_the_migrations() -> None:
     (move,) = concluded([record()], stream(silent=(1.2, 1.8)))  # while memory was copied
     assert move.outage_ms == pytest.approx(10)
-    assert move.network_outage_ms == 0
+    assert move.network_outage_ms == pytest.approx(-35), "answers inside a stun: the sign is kept"
+    assert move.vantage_points[0].impossible
+
+
+def test_without_a_heartbeat_there_is_no_stun_and_no_network_outage() -> None:
+    measured = instruments()
+    measured.streams.append(stream())
+    (move,) = migrations([record()], measured, ORIGIN)
+    assert (move.outage_ms, move.stun_ms, move.network_outage_ms) == (pytest.approx(110), None, None)
 
 
 def test_probes_of_another_vm_or_of_another_time_do_not_count() -> None:
@@ -93,12 +107,18 @@ def test_probes_of_another_vm_or_of_another_time_do_not_count() -> None:
     assert (move.outage_ms, move.network_outage_ms, move.probes_sent) == (None, None, 0)
 
 
-def test_a_migration_given_up_before_the_stun_has_no_outage_but_counts_its_probes() -> None:
+def test_a_migration_given_up_before_the_stun_has_its_rounds_its_time_and_its_vantage_points() -> None:
     given_up = replace(record(aborted="the network failed"), stun_start=0.0, stun_end=0.0)
     (move,) = concluded([given_up], stream(silent=(1.5, 1.6)))
-    assert (move.aborted, move.outage_ms, move.stun_ms) == ("the network failed", None, 0)
+    assert (move.aborted, move.stun_ms) == ("the network failed", 0)
+    assert [(v.name, v.outage_ms, v.network_outage_ms) for v in move.vantage_points] == [
+        ("v1", pytest.approx(110), pytest.approx(110)),
+    ]  # fmt: skip
+    assert (move.outage_ms, move.precopy_s, len(move.rounds)) == (pytest.approx(110), pytest.approx(0.8), 2)
+    assert move.machine_stall_ms == pytest.approx(45), "where nothing was frozen, every pause is the machine's"
+    assert move.vantage_points[0].unobserved_ms == pytest.approx(30, abs=10), "the responder was not run, within it"
     assert move.probes_lost == 10
-    assert move.probes_sent == pytest.approx(120, abs=1)
+    assert move.probes_sent == pytest.approx(120, abs=2)
 
 
 def test_a_migration_rolled_back_after_the_stun_has_an_outage() -> None:

@@ -68,6 +68,22 @@ def test_who_waited_for_a_switch_to_learn_is_named() -> None:
     assert notes("vxlan", CONTROLLER, [SLOW], [], Bum(0)) == []  # nobody learned there: that would not be why
 
 
+def test_a_silence_shorter_than_the_stun_is_a_wrong_measurement() -> None:
+    short = replace(SEEN, outage_ms=31.2, network_outage_ms=-8.8, resolution_ms=1.5)
+    (note,) = notes("vxlan", CONTROLLER, [replace(MOVE, vantage_points=[short])], [], Bum(0))
+    assert note.startswith("A measurement is wrong: web4 noticed a silence of 31.2 ms when web1 moved to hv3")
+    allowed = replace(short, network_outage_ms=-1.5)
+    assert notes("vxlan", CONTROLLER, [replace(MOVE, vantage_points=[allowed])], [], Bum(0)) == []
+
+
+def test_a_silence_in_which_the_machine_slept_is_not_put_down_to_the_network() -> None:
+    slept = replace(SEEN, outage_ms=160.0, network_outage_ms=120.0, resolution_ms=1.5, unobserved_ms=101.0)
+    (note,) = notes("vxlan", CONTROLLER, [replace(MOVE, vantage_points=[slept])], [], Bum(0))
+    assert note.startswith("Not only the network: web4 noticed a silence of 160.0 ms") and "101.0 ms of it" in note
+    hardly = replace(slept, unobserved_ms=1.2)
+    assert notes("vxlan", CONTROLLER, [replace(MOVE, vantage_points=[hardly])], [], Bum(0)) == []
+
+
 def test_a_long_stun_is_not_the_networks() -> None:
     stunned = replace(SEEN, stun_ms=2000.0, outage_ms=2050.0, network_outage_ms=50.0)
     assert notes("vlan", {}, [replace(MOVE, vantage_points=[stunned])], [], Bum(0)) == []

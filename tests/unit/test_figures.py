@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import report_samples as samples
 from click.testing import CliRunner
 
 from chimera.cli.chosen import labs
@@ -64,10 +65,20 @@ RESULT = Result(
         ("state.hv1.flows", "> 6", True, "7"),
         ("state.hv2.flows", ">= 0", False, "not measured"),
         ("migrations.stun_ms", "== 0", False, "not measured"),  # there were none
+        ("machine.stall_ms", "<= 20", False, "not measured"),
     ],
 )
 def test_a_condition_holds_of_all_values_or_not_at_all(figure: str, condition: str, passed: bool, values: str) -> None:
     assert holds(RESULT, figure, condition) == (passed, values)
+
+
+def test_what_the_machine_did_can_be_expected() -> None:
+    whole = samples.busy(samples.vmotion())
+    for figure in ("migrations.machine_stall_ms", "migrations.vantage_points.machine_stall_ms", "machine.stall_ms"):
+        check_figure(figure)
+        assert holds(whole, figure, "<= 20")[0] and not holds(whole, figure, "<= 1")[0]
+    check_figure("migrations.vantage_points.unobserved_ms")
+    assert holds(whole, "machine.foreign_percent", "<= 20") == (False, "61.0")
 
 
 @pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.name)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.measure.probes import count, outage, prober_stall_ms, read_stream, rtt_ms, steady_after, vantage
-from chimera.model.samples import ProbeRecord, ProbeStream, Window
+from chimera.measure.probes import (
+    count,
+    outage,
+    prober_stall_ms,
+    read_stream,
+    rtt_ms,
+    steady_after,
+    unobserved_ms,
+    vantage,
+)
+from chimera.model.samples import Gap, Heartbeat, ProbeRecord, ProbeStream, Window
 from chimera.wire.probe import RECORDING_HEADER, RECORDING_MAGIC, RECORDING_RECORD
 
 RTT = 0.020
@@ -25,6 +35,29 @@ def stream(seconds: float = 5.0, lost: Window | None = None, interval: float = 0
         answered = not (lost and lost.start <= sent < lost.end)
         records.append(ProbeRecord(sequence, START + sent, (START + sent + RTT,) if answered else ()))
     return ProbeStream(7, "vm9", "vm1", "remote", interval * 1000, records)
+
+
+def moved(stun: Gap, before: float, after: float, *, held: float = 0.0, seconds: float = 5.0) -> ProbeStream:
+    """Probes every millisecond to a VM that is ``before`` seconds away, is stunned, and is ``after`` seconds away then.
+
+    What reaches it while it is stunned is answered at its end. For ``held`` seconds after the stun the network keeps
+    answers back.
+    """
+    records = []
+    for sequence in range(int(seconds * 1000)):
+        sent = START + sequence / 1000
+        given = sent + (before if sent + before < stun.start else after)
+        if stun.start <= given < stun.end:
+            given = stun.end
+        back = before if given < stun.start else after
+        arrived = max(given + back, stun.end + held) if given >= stun.end else given + back
+        records.append(ProbeRecord(sequence, sent, (arrived,), (given,)))
+    return ProbeStream(7, "vm9", "vm1", "remote", 1.0, records)
+
+
+def heart(*pauses: Gap) -> Heartbeat:
+    """One that beats every half millisecond all the time, except in these pauses (in seconds since START)."""
+    return Heartbeat("vm1", 0.5, START - 1, START + 9, tuple(Gap(START + p.start, START + p.end) for p in pauses))
 
 
 def window(start: float, end: float) -> Window:
@@ -81,9 +114,12 @@ def test_a_prober_that_slept_is_told_from_a_network_that_was_down() -> None:
     whole = stream()
     slept = [r for r in whole.records if not 2.0 < r.sent - START < 2.2]
     sleeper = ProbeStream(7, "vm9", "vm1", "remote", 1.0, slept)
-    assert prober_stall_ms(sleeper, outage(sleeper, window(1.9, 2.3))) > 150
+    gap = outage(sleeper, window(1.9, 2.3))
+    assert prober_stall_ms(sleeper, window(1.9, 2.3)) == pytest.approx(200, abs=0.01)
+    assert unobserved_ms(sleeper, gap, None, None) == pytest.approx(180, abs=1), "what it sent before is still answered"
     down = stream(lost=Window(2.0, 2.2))
-    assert prober_stall_ms(down, outage(down, window(1.9, 2.3))) < 2
+    assert prober_stall_ms(down, window(1.9, 2.3)) < 2
+    assert unobserved_ms(down, outage(down, window(1.9, 2.3)), None, None) == 0
 
 
 def test_lost_and_duplicated_probes_are_counted_where_they_were_sent() -> None:
@@ -99,12 +135,58 @@ def test_the_round_trip_is_the_median_of_the_window() -> None:
 
 
 def test_a_vantage_point_tells_the_network_from_the_stun() -> None:
-    seen = vantage(stream(lost=Window(2.0, 2.3)), window(1.9, 2.35), stun_ms=280, origin=START, misdelivered=2)
+    frozen = Gap(START + 2.02, START + 2.30)
+    seen = vantage(
+        stream(lost=Window(2.0, 2.3)), window(1.9, 2.35), stun_ms=280, stunned=frozen, heartbeat=heart(),
+        origin=START, misdelivered=2,
+    )  # fmt: skip
     assert seen.outage_ms == pytest.approx(301, abs=0.01)
     assert seen.network_outage_ms == pytest.approx(21, abs=0.01)
     assert (seen.probes_lost, seen.misdelivered, seen.relation) == (300, 2, "remote")
     assert seen.gap_end_s == pytest.approx(2.3 + RTT, abs=1e-5)
-    assert vantage(stream(), window(1, 2), stun_ms=50, origin=START).network_outage_ms == 0
+    assert seen.resolution_ms == 1.5 and not seen.impossible
+
+
+def test_a_silence_shorter_than_the_stun_is_said_with_its_sign_and_cannot_be() -> None:
+    """What the heartbeat says and what the probes say contradict each other."""
+    seen = vantage(stream(), window(1, 2), stun_ms=50, stunned=Gap(START + 1.5, START + 1.55), heartbeat=heart(),
+                   origin=START)  # fmt: skip
+    assert seen.network_outage_ms == pytest.approx(-49, abs=0.01)
+    assert seen.impossible
+    assert not replace(seen, network_outage_ms=-1.5).impossible, "that is what the two intervals allow"
+
+
+def test_without_a_heartbeat_nobody_knows_what_the_network_added() -> None:
+    seen = vantage(stream(lost=Window(2.0, 2.3)), window(1.9, 2.35), stun_ms=None, origin=START)
+    assert (seen.stun_ms, seen.network_outage_ms, seen.resolution_ms) == (None, None, None)
+    assert not seen.impossible
+
+
+STUN = Gap(START + 2.0, START + 2.05)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.010, 0.0002), (0.0002, 0.010), (0.020, 0.0001), (0.01, 0.01)])
+def test_a_vm_that_moves_nearer_or_farther_is_silent_for_its_stun(before: float, after: float) -> None:
+    gap = outage(moved(STUN, before, after), Window(STUN.start - 0.05, STUN.end + 0.1), STUN)
+    assert -0.001 <= gap.ms - STUN.ms <= 1.001, "an answer that is on its way for longer is no longer silence"
+
+
+def test_answers_that_the_network_holds_back_are_its_silence() -> None:
+    gap = outage(moved(STUN, 0.01, 0.0002, held=0.3), Window(STUN.start - 0.05, STUN.end + 0.1), STUN)
+    assert gap.ms - STUN.ms == pytest.approx(300, abs=1.1)
+
+
+def test_who_was_not_run_did_not_observe() -> None:
+    """A silence from 2.0 to 2.3, the stun from 2.1 to 2.15: the prober slept before it, the responder after it."""
+    slept = [r for r in stream(lost=Window(1.98, 2.28)).records if not 2.03 < r.sent - START < 2.12]
+    sleeper = ProbeStream(7, "vm9", "vm1", "remote", 1.0, slept)
+    stunned = Gap(START + 2.1, START + 2.15)
+    beats = heart(Gap(2.1, 2.15), Gap(2.2, 2.22), Gap(2.21, 2.23), Gap(3.0, 3.5))
+    gap = Gap(START + 2.0, START + 2.3)
+    assert unobserved_ms(sleeper, gap, beats, stunned) == pytest.approx(70 + 30, abs=1.1)
+    seen = vantage(sleeper, window(1.95, 2.4), stun_ms=50, stunned=stunned, heartbeat=beats, origin=START)
+    assert seen.machine_stall_ms == pytest.approx(90, abs=1.1)
+    assert seen.unobserved_ms == pytest.approx(100, abs=1.1)
 
 
 def test_the_plot_is_complete_at_the_gap_and_bounded_elsewhere() -> None:
@@ -129,6 +211,7 @@ def test_a_recording_reads_as_a_stream(tmp_path: Path) -> None:
     read = read_stream(recording(tmp_path / "p", entries, 1e9 + 1), vantage="a", target="b", relation="client")
     assert (read.flow, read.interval_ms, read.relation) == (7, 0.5, "client")
     assert [len(r.answers) for r in read.records] == [2, 0, 0]
+    assert read.records[0].given == (5e-9, 5e-9)
     assert read.records[0].answers[0] - read.records[0].sent == pytest.approx(0.02, abs=1e-6)
 
 

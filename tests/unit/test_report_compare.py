@@ -45,6 +45,21 @@ def test_best_and_worst_are_marked_and_equals_are_not() -> None:
     assert standings(runs(), "stun") == ["", "", ""]
 
 
+def test_beside_a_run_on_a_busy_machine_nothing_is_best_or_worst() -> None:
+    first, *others = (result for result in runs() if result)
+    mixed = [samples.busy(first), *others]
+    marked = [c.standing for g in groups(mixed) for m in g.measures for c in row(m, mixed).cells if c.standing]
+    assert marked == []
+    columns = [Column(f"o{n}", result) for n, result in enumerate(mixed)]
+    warning = "The machine was too busy for o0 (other processes used 61 % of its 2 processors; 12.0 %"
+    text = printed(columns, 400)
+    assert warning in text and text.count("▲") == text.count("▼") == 1, "in the legend"
+    page = Page(render_comparison(columns)).text
+    assert warning in page and page.count("▲") == page.count("▼") == 1, "in the legend"
+    assert "Least:" not in page and "Not ranked: the machine was too busy" in page
+    assert " more" not in page[page.index("FabricPath or TRILL") : page.index("What was measured", 5000)]
+
+
 def test_what_differs_by_less_than_two_probes_is_the_same() -> None:
     close = [samples.vmotion(), samples.vmotion("otv", "x", 0.5), samples.vmotion("vlan", "x", 30)]
     assert standings([*close], "outage, worst") == ["best", "best", "worst"]

@@ -99,6 +99,19 @@ def test_an_aborted_migration_says_so() -> None:
     assert "✗ 1 of 2 expectations hold" in text
 
 
+def test_a_run_on_a_busy_machine_says_so_in_its_head() -> None:
+    text = Page(render(samples.busy(samples.vmotion()))).text
+    assert text.index("The machine was too busy for this run: other") < text.index("What the VM’s users noticed")
+    assert "no: other processes used 61 % of its 2 processors; 12.0 %" in text
+    assert "too busy for this run" not in Page(render(samples.vmotion())).text
+
+
+def test_network_outages_have_a_sign_and_say_how_exact_they_are() -> None:
+    page = Page(render(samples.impossible(samples.vmotion())))
+    assert page.text.count("−8.4\u00a0ms ✗ ± 1.5") == 1 and "13.8\u00a0ms ± 1.5" in page.text
+    assert "outage − stun" in page.text and "machine stall" in page.text
+
+
 def nasty() -> Result:
     """A result edited by somebody who means no good: in every text."""
     whole = samples.vmotion()

@@ -56,6 +56,23 @@ def test_what_failed_is_marked_without_colour() -> None:
     assert "rolled back: link r1-r2 was cut" in text
 
 
+def test_a_run_on_a_busy_machine_says_so_before_any_figure() -> None:
+    text = printed(samples.busy(samples.vmotion()))
+    assert text.index("! The machine was too busy for this run: other processes used 61 %") < text.index("Migration 1")
+    assert "too busy" not in printed(samples.vmotion())
+
+
+def test_the_machine_and_its_stalls_are_there() -> None:
+    text = printed(samples.vmotion(), 120)
+    assert "machine stall 1.1\u00a0ms" in text and "network ±1.5" in text
+    assert "2\u00a0processors 71\u00a0% busy · 2.4\u00a0% by others · 0.2\u00a0% of delayed frames late" in text
+
+
+def test_a_silence_shorter_than_the_stun_is_marked() -> None:
+    text = printed(samples.impossible(samples.vmotion()), 120)
+    assert text.count("−8.4\u00a0ms ✗") == 1
+
+
 def test_brackets_in_names_are_text() -> None:
     result = replace(samples.bare(), notes=["[bold]loud[/bold] [/]"])
     assert "[bold]loud[/bold] [/]" in printed(result)

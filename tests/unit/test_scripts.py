@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import report_samples as samples
 
 from chimera import share
 from chimera.load import load_topology
 from chimera.model.errors import InputError
+from chimera.model.result import Result
 from chimera.model.underlay import Forwarding
 from chimera.net.plan import plan
+from chimera.scenario.lab import Expect
 from chimera.scenario.migration import Settings
 from chimera.scenario.precopy import Limits
 from chimera.scenario.scripts import MIGRATION_SETTINGS, find_script, migration_settings, scripts
@@ -141,3 +146,40 @@ def test_a_wild_announcement_gets_no_empty_fix() -> None:
 def test_a_number_that_cannot_be_is_refused(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{name} cannot be '{value}'\n    allowed: a number, 0 or more"):
         migration_settings({name: value})
+
+
+def held(result: Result) -> dict[str, bool]:
+    """What the scenario vmotion expects of a result, and how it comes out."""
+    expect = Expect()
+    find_script("vmotion").check(result, expect)
+    return {e.name: e.passed for e in expect.found}
+
+
+def with_first_vantage(**changes: Any) -> Result:
+    whole = samples.vmotion()
+    first, *others = whole.migrations
+    point, *rest = first.vantage_points
+    return replace(whole, migrations=[replace(first, vantage_points=[replace(point, **changes), *rest]), *others])
+
+
+LONGER = "web, hv1 → hv4: peer waits hardly longer than the stun and a WAN round trip"
+SHORTER = "web, hv1 → hv4: peer does not wait shorter than the stun"
+
+
+def test_vmotion_holds_for_a_good_run() -> None:
+    assert all(held(samples.vmotion()).values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "fails"),
+    [
+        ({"network_outage_ms": 120.0}, [LONGER]),
+        ({"network_outage_ms": 120.0, "unobserved_ms": 80.0}, []),  # of the machine, and not known to be the network's
+        ({"network_outage_ms": 120.0, "unobserved_ms": 40.0}, [LONGER]),
+        ({"network_outage_ms": -1.5}, []),  # within what the two intervals allow
+        ({"network_outage_ms": -1.6}, [SHORTER]),
+        ({"network_outage_ms": None}, [LONGER]),  # what was not measured holds nothing
+    ],
+)
+def test_vmotion_judges_what_the_network_added(changes: dict[str, Any], fails: list[str]) -> None:
+    assert [name for name, passed in held(with_first_vantage(**changes)).items() if not passed] == fails
