@@ -27,7 +27,7 @@ class Row:
     stun_ms: float  # median
     allowed_ms: float
     probes_duplicated: int
-    misdelivered: int
+    misdelivered: int | None
     tcp_survived: int  # runs in which it did
     runs: int
 
@@ -46,6 +46,12 @@ def vmotion(runs: int, experiments: Mapping[str, Experiment], progress: Callable
             progress(f"run {number} of {runs}: {name}")
             results[name].append(launch(experiment, out=None, record_all=False, progress=lambda text: None))
     return [row for name, found in results.items() for row in rows(name, found)]
+
+
+def _total(counts: list[int | None]) -> int | None:
+    """The sum over all runs; None where one of them did not count."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def rows(overlay: str, results: list[Result]) -> list[Row]:
@@ -68,7 +74,7 @@ def rows(overlay: str, results: list[Result]) -> list[Row]:
             stun_ms=round(median(v.stun_ms for _, v in found), 1),
             allowed_ms=allowed,
             probes_duplicated=sum(v.probes_duplicated for _, v in found),
-            misdelivered=sum(v.misdelivered for _, v in found),
+            misdelivered=_total([v.misdelivered for _, v in found]),
             tcp_survived=sum(bool(m.tcp_survived) for m, _ in found),
             runs=len(found),
         )

@@ -114,6 +114,7 @@ def vmotion(runs: int, topology: str | None, overlay: str | None, settings: tupl
     """
     from chimera.bench.vmotion import vmotion as measure
     from chimera.cli.chosen import choose_several
+    from chimera.report.figures import decimal
 
     planned = choose_several("vmotion", topology, overlay or common.DEFAULT_OVERLAY, common.parse_settings(settings))
     common.need_root()
@@ -128,7 +129,7 @@ def vmotion(runs: int, topology: str | None, overlay: str | None, settings: tupl
             table.add_row(
                 row.overlay, row.migration, f"{row.vantage} ({row.relation})",
                 f"{row.network_outage_ms:.1f}", f"{row.worst_ms:.1f}", f"{row.allowed_ms:g}", f"{row.stun_ms:.0f}",
-                str(row.probes_duplicated), str(row.misdelivered),
+                str(row.probes_duplicated), decimal(row.misdelivered),
                 f"{row.tcp_survived}/{row.runs}",
             )  # fmt: skip
         Console().print(table)

@@ -139,9 +139,9 @@ def prober_stall_ms(stream: ProbeStream, gap: Gap) -> float:
 class Counts:
     """Probes sent in a window, those never answered, and those answered more than once."""
 
-    sent: int
-    lost: int
-    duplicated: int
+    probes_sent: int
+    probes_lost: int
+    probes_duplicated: int
 
 
 def count(stream: ProbeStream, window: Window) -> Counts:
@@ -203,7 +203,7 @@ def vantage(
     *,
     stun_ms: float,
     origin: float,
-    misdelivered: int = 0,
+    misdelivered: int | None = None,
     around_s: float = 2.0,
 ) -> Vantage:
     """What a vantage point noticed of the migration that took place in ``window``.
@@ -225,9 +225,9 @@ def vantage(
         stun_ms=round(stun_ms, 3),
         outage_ms=round(gap.ms, 3),
         network_outage_ms=round(max(0.0, gap.ms - stun_ms), 3),
-        probes_sent=counts.sent,
-        probes_lost=counts.lost,
-        probes_duplicated=counts.duplicated,
+        probes_sent=counts.probes_sent,
+        probes_lost=counts.probes_lost,
+        probes_duplicated=counts.probes_duplicated,
         misdelivered=misdelivered,
         interval_ms=stream.interval_ms,
         gap_start_s=round(gap.start - origin, 6),
