@@ -13,7 +13,7 @@ from typing import Any
 
 from chimera.api import Server
 from chimera.measure import conclude, state
-from chimera.measure.recorder import Capture, start_capture
+from chimera.measure.recorder import Capture, incomplete, start_capture
 from chimera.measure.trace import trace
 from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.hop import Trace
@@ -235,7 +235,7 @@ class Verbs:
         counts = capture.stop()
         path = Path(to)
         shutil.copy(capture.files[link], path)
-        return {"bytes": path.stat().st_size, "counts": counts}
+        return {"bytes": path.stat().st_size, "counts": counts, "note": incomplete("The capture", counts)}
 
 
 def _shown(impairment: Impairment) -> dict[str, float]:

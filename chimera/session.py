@@ -296,7 +296,9 @@ def report(session: Session, run_s: float) -> Result:
     moved = conclude.migrations(records, instruments, origin)
     found_paths = conclude.path_reports(instruments)
     flooded = conclude.bum(instruments, records, experiment.wiring.segments_at)
-    hints = explain.notes(experiment.overlay.name, experiment.options, moved, found_paths, flooded)
+    on_the_wire = conclude.wire(instruments)
+    hints = explain.notes(experiment.overlay.name, experiment.options, moved, found_paths, flooded, on_the_wire)
+    refused = [f"a switch refused: {text}" for text in session.controller.errors]
     if not fits(experiment.mtu):
         hints = [experiment.mtu.consequence, *hints]
     return Result(
@@ -305,14 +307,14 @@ def report(session: Session, run_s: float) -> Result:
         links=session.links,
         migrations=moved,
         paths=found_paths,
-        wire=conclude.wire(instruments),
+        wire=on_the_wire,
         mtu=experiment.mtu,
         entropy=instruments.entropy,
         loops=loops.loops(instruments.circles, instruments.streams),
         bum=flooded,
         control=_control(session, origin),
         state=state.states(session.network),
-        notes=[*lab.notes, *hints, *(f"a switch refused: {text}" for text in session.controller.errors)],
+        notes=[*instruments.losses, *lab.notes, *hints, *refused],
         marks=[_mark(moment, origin) for moment in lab.moments],
         map=map_of(experiment.topology),
     )

@@ -18,5 +18,6 @@ def check(result: Result, expect: Expect) -> None:
     if found is None:
         expect("flows were sent", False)
         return
-    ways = ", ".join(f"{flows} by {way}" for way, flows in found.used.items()) or "none"
-    expect("every flow was seen on its way", sum(found.used.values()) == found.flows, f"{found.flows} flows: {ways}")
+    ways = ", ".join(f"{flows} by {way}" for way, flows in found.by_path.items()) or "none"
+    seen = sum(found.by_path.values())
+    expect("every flow was seen on its way", seen == found.flows, f"{found.flows} flows: {ways}")

@@ -4,7 +4,7 @@ A TCP session from a VM at the other site stays open all the time; probes, one e
 there, from a neighbour on the VM's own hypervisor and from the external client.
 """
 
-from chimera.scenario import Expect, Lab, Result
+from chimera.scenario import Expect, Lab, Result, shown
 
 SETTINGS = {"vm": ""}  # which VM moves; empty: the topology's own choice
 ALLOWED_MS = 50  # beyond a WAN round trip, in one run on a machine that may be busy; `lab bench vmotion` gives medians
@@ -27,11 +27,13 @@ def run(lab: Lab) -> None:
 
 def check(result: Result, expect: Expect) -> None:
     wan_ms = result.wan_round_trip_ms()
+    expect("it moved away and back", len(result.migrations) == 2, f"{len(result.migrations)} migrations")
     for move in result.migrations:
         way = f"{move.vm}, {move.source} → {move.destination}"
         expect(f"{way}: completed", not move.aborted, move.aborted or f"stunned for {move.stun_ms} ms")
         expect(f"{way}: the TCP session survived", move.tcp_survived)
-        expect(f"{way}: no probe answered twice", move.probes_duplicated == 0, f"{move.probes_duplicated} were")
+        expect(f"{way}: no probe answered twice", move.probes_duplicated == 0, f"{shown(move.probes_duplicated)} were")
+        expect(f"{way}: somebody talked to it", bool(move.vantage_points), f"{len(move.vantage_points)} vantage points")
         for seen in move.vantage_points:
             text = f"{seen.network_outage_ms} ms ± {seen.resolution_ms}, a WAN round trip is {wan_ms:g} ms"
             if seen.unobserved_ms:

@@ -34,7 +34,7 @@ class Row:
     machine_stall_ms: float | None  # the longest
     allowed_ms: float
     probes_duplicated: int
-    misdelivered: int
+    misdelivered: int | None
     tcp_survived: int  # runs in which it did
     runs: int
     unfit: int = 0
@@ -74,6 +74,12 @@ def vmotion(runs: int, experiments: Mapping[str, Experiment], progress: Callable
     return [row for name, found in results.items() for row in rows(name, found)]
 
 
+def _total(counts: list[int | None]) -> int | None:
+    """The sum over all runs; None where one of them did not count."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
 def rows(overlay: str, results: list[Result]) -> list[Row]:
     """The medians of several results of the same experiment."""
     seen = defaultdict(list)
@@ -97,7 +103,7 @@ def rows(overlay: str, results: list[Result]) -> list[Row]:
             machine_stall_ms=_of(max, (v.machine_stall_ms for _, _, v in found)),
             allowed_ms=allowed,
             probes_duplicated=sum(v.probes_duplicated for _, _, v in found),
-            misdelivered=sum(v.misdelivered for _, _, v in found),
+            misdelivered=_total([v.misdelivered for _, _, v in found]),
             tcp_survived=sum(bool(m.tcp_survived) for _, m, _ in found),
             runs=len(results),
             unfit=sum(not result.fit for result, _, _ in found),

@@ -40,6 +40,8 @@ def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -
         found = ask(lab_name, "capture_stop", link=link, to=str(handover))
     shutil.move(handover, target)
     click.echo(f"{target}: {found['bytes']} bytes")
+    if found["note"]:
+        click.echo(found["note"], err=True)
     told = decode_as(target)
     if told:
         click.echo(f"Wireshark has to be told: tshark -r {target} {' '.join(f'-d {d}' for d in told)}", err=True)

@@ -10,6 +10,8 @@ import click
 from chimera.cli import common
 from chimera.cli.status import complete_lab
 
+_AT_ONCE_S = 1.0
+
 
 @click.command()
 @click.argument("topology", default=common.DEFAULT_TOPOLOGY, shell_complete=common.complete_topology)
@@ -66,12 +68,17 @@ def down(name: str | None, every: bool) -> None:
 
     rundir.sweep()
     for path in [rundir.find(n) for n in rundir.running()] if every else [rundir.find(name)]:
-        _end(path.name)
-        click.echo(f"lab {path.name} is down")
+        ended = _end(path.name)
+        rest = "" if ended else "; the kernel is still removing its processes and interfaces"
+        click.echo(f"lab {path.name} is down{rest}")
 
 
-def _end(name: str) -> None:
-    """Kill the session: the kernel takes everything else with it; then sweep its directory."""
+def _end(name: str) -> bool:
+    """Kill the session, and sweep its directory; the kernel takes everything else with it.
+
+    The session lets go of its directory at once, and nothing of it runs any more: its name is free. What it leaves the
+    kernel to remove takes long where there are thousands of interfaces; False where that is still going on.
+    """
     import signal
 
     from chimera.net import rundir
@@ -82,7 +89,9 @@ def _end(name: str) -> None:
     try:
         if rundir.is_held_by(path, pid):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        select.select([descriptor], [], [], 30)
+        ended = bool(select.select([descriptor], [], [], _AT_ONCE_S)[0])
     finally:
         os.close(descriptor)
+    rundir.wait_free(path)
     rundir.sweep()
+    return ended

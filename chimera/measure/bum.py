@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from chimera.measure.pcapng import Frame
-from chimera.model.result import Bum
-from chimera.wire.headers import Carried, carried
+from chimera.wire.headers import Carried, carried, is_undecoded
 
 BROADCAST = b"\xff" * 6
 BROADCAST_IP = IPv4Address("255.255.255.255")
+UNDECODED = "undecoded"
 
 Toward = Callable[[Frame, Carried], str]
 Located = Callable[[str, float], Collection[str]]
@@ -61,20 +61,21 @@ def _kind(frame: Frame, vm: Carried, toward: Toward, located: Located) -> str:
     return "" if wanted else "unknown_unicast"
 
 
-def bum(frames: Iterable[Frame], toward: Toward, located: Located) -> Bum:
-    """Counts the copies of VMs' frames that cross inter-site links without being wanted there.
+def copies(frames: Iterable[Frame], toward: Toward, located: Located) -> Counter[str]:
+    """Counts the copies of VMs' frames that cross inter-site links without being wanted there, by kind.
 
-    ``frames`` are those that crossed, each crossing once (:func:`pcapng.crossings`); the underlay's own frames (neither
-    tunnelled nor tagged) do not count. ``toward`` says which place a copy goes to, ``located`` at which places, of
-    the same kind, an :func:`addressee` may be at a time: during a migration the source and the destination; for
-    a VLAN over several links, every side from which the MAC is reached; empty for a MAC that is nowhere. A unicast
-    copy towards any other place is unknown unicast: it was flooded, or sent where the VM no longer is. So is every
-    unicast frame that goes along a fabric's tree.
+    Kinds are ``broadcast``, ``multicast``, ``unknown_unicast``, and :data:`UNDECODED` for frames in which a VM's frame
+    was not found although they are not the underlay's own. The underlay's own frames (neither tunnelled nor tagged) do
+    not count. ``frames`` are those that crossed, each crossing once (:func:`pcapng.crossings`). ``toward`` says which
+    place a copy goes to, ``located`` at which places, of the same kind, an :func:`addressee` may be at a time: during a
+    migration the source and the destination; for a VLAN over several links, every side from which the MAC is reached;
+    empty for a MAC that is nowhere. A unicast copy towards any other place is unknown unicast: it was flooded, or sent
+    where the VM no longer is. So is every unicast frame that goes along a fabric's tree.
     """
     counts: Counter[str] = Counter()
     for frame in frames:
         vm = carried(frame.data)
-        if vm:
-            counts[_kind(frame, vm, toward, located)] += 1
-    broadcast, multicast, unknown = (counts[k] for k in ("broadcast", "multicast", "unknown_unicast"))
-    return Bum(broadcast + multicast + unknown, broadcast, unknown, multicast)
+        kind = _kind(frame, vm, toward, located) if vm else UNDECODED if is_undecoded(frame.data) else ""
+        if kind:
+            counts[kind] += 1
+    return counts

@@ -45,6 +45,7 @@ def stun(record: MigrationRecord, heartbeats: Iterable[Heartbeat]) -> tuple[Gap 
 
 def _migration(record: MigrationRecord, instruments: Instruments, origin: float) -> Migration:
     seen = _vantages(record, instruments, origin)
+    streams = _streams(record, instruments)
     worst = max(seen, key=lambda v: v.outage_ms, default=None)
     _, stun_ms = stun(record, instruments.heartbeats)
     return Migration(
@@ -56,10 +57,10 @@ def _migration(record: MigrationRecord, instruments: Instruments, origin: float)
         stun_ms=None if stun_ms is None else round(stun_ms, 3),
         outage_ms=worst.outage_ms if worst else None,
         network_outage_ms=worst.network_outage_ms if worst else None,
-        probes_sent=sum(v.probes_sent for v in seen),
-        probes_lost=sum(v.probes_lost for v in seen),
-        probes_duplicated=sum(v.probes_duplicated for v in seen),
-        misdelivered=sum(v.misdelivered for v in seen),
+        probes_sent=_total(v.probes_sent for v in seen),
+        probes_lost=_total(v.probes_lost for v in seen),
+        probes_duplicated=_total(v.probes_duplicated for v in seen),
+        misdelivered=_total(_misdelivered(record, stream, instruments) for stream in streams),
         tcp_survived=_survived(record, instruments),
         aborted=record.aborted,
         rounds=record.rounds,
@@ -81,6 +82,18 @@ def _streams(record: MigrationRecord, instruments: Instruments) -> list[ProbeStr
     ]  # fmt: skip
 
 
+def _total(values: Iterable[int | None]) -> int | None:
+    """The sum of what was counted; None where nothing was."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _misdelivered(record: MigrationRecord, stream: ProbeStream, instruments: Instruments) -> int | None:
+    """Probes of a stream that came to others' ports during a migration; None where nobody listened."""
+    window = Window(record.started, record.ended + 1.0)
+    return misdelivered(instruments.heard, window, {stream.flow}) if instruments.heard else None
+
+
 def _vantages(record: MigrationRecord, instruments: Instruments, origin: float) -> list[Vantage]:
     """What everybody noticed from shortly before the stun on; of a migration without one, all through it."""
     window = Window(record.stun_start - _BEFORE_S if record.frozen else record.started, record.ended)
@@ -88,7 +101,7 @@ def _vantages(record: MigrationRecord, instruments: Instruments, origin: float) 
     beats = beating(instruments.heartbeats, record.vm, window)
     found = []
     for stream in _streams(record, instruments):
-        astray = misdelivered(instruments.heard, Window(record.started, record.ended + 1.0), {stream.flow})
+        astray = _misdelivered(record, stream, instruments)
         found.append(
             probes.vantage(
                 stream, window, stun_ms=stun_ms, stunned=stunned, heartbeat=beats, origin=origin, misdelivered=astray
@@ -98,8 +111,8 @@ def _vantages(record: MigrationRecord, instruments: Instruments, origin: float) 
 
 
 def _survived(record: MigrationRecord, instruments: Instruments) -> bool | None:
-    """What the TCP session said at the first checkpoint after the migration; None where there was no session."""
-    later = [session for when, session in instruments.checkpoints if when >= record.ended]
+    """What the VM's TCP session said at the first checkpoint after the migration; None where there was no session."""
+    later = [c.session for c in instruments.checkpoints if c.vm == record.vm and c.when >= record.ended]
     if not later:
         return None
     return later[0] is not None and later[0].survived
@@ -123,14 +136,15 @@ def _look(look: Look, instruments: Instruments) -> Iterable[PathReport]:
         crossings = paths.wan_crossings(crossed, stream, look.window)
         if crossings is None:
             continue
-        nodes = paths.hops(frames, stream.flow, look.window) or [look.location[stream.target]]
+        nodes = paths.hops(frames, stream.flow, look.window) or [look.location[stream.target]] * bool(look.files)
+        hops = [stream.vantage, *(n for n in nodes if n != stream.vantage), stream.target]
         yield PathReport(
             from_=stream.vantage,
             to=stream.target,
             when=look.when,
             rtt_ms=probes.rtt_ms(stream, look.window),
-            wan_crossings=crossings.median,
-            hops=[stream.vantage, *(n for n in nodes if n != stream.vantage), stream.target],
+            wan_crossings=crossings.median if look.files else None,
+            hops=hops if nodes else [],
             throughput_mbps=look.throughput_mbps.get((stream.vantage, stream.target)),
             packets=crossings.probes,
         )
@@ -162,16 +176,20 @@ def _flow(frame: bytes) -> int | None:
 
 def bum(instruments: Instruments, records: Sequence[MigrationRecord], segments_at: str | None) -> Bum:
     """Broadcast, unknown-unicast and multicast copies that crossed between sites in the whole run."""
+    strays = sum(port.stray_count for port in instruments.heard) if instruments.heard else None
     if not instruments.captures:
-        return Bum()
+        return Bum(misdelivered_frames=strays)
     topology = instruments.topology
     timeline = _Whereabouts(instruments, records, segments_at)
     total: Counter[str] = Counter()
+    undecoded = 0
     for link in topology.inter_site_links():
         toward, located = _places(instruments, timeline, link)
-        found = flooding.bum(pcapng.crossings(instruments.captures[link.name]), toward, located)
-        total.update(broadcast=found.broadcast, unknown_unicast=found.unknown_unicast, multicast=found.multicast)
-    strays = sum(port.stray_count for port in instruments.heard)
+        found = flooding.copies(pcapng.crossings(instruments.captures[link.name]), toward, located)
+        undecoded += found.pop(flooding.UNDECODED, 0)
+        total.update(found)
+    if undecoded:
+        return Bum(misdelivered_frames=strays, undecoded=undecoded)
     return Bum(total.total(), total["broadcast"], total["unknown_unicast"], total["multicast"], strays)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from chimera.model.result import Bum, Migration, PathReport
+from chimera.measure.wire_stack import UNKNOWN
+from chimera.model.result import Bum, Migration, PathReport, Wire
 
 _LONG_MS = 100  # a pause that people notice
 _TROMBONE = 2  # one crossing each way is what distance alone costs
@@ -16,11 +17,12 @@ def notes(
     migrations: list[Migration],
     paths: list[PathReport],
     bum: Bum,
+    wire: Wire,
 ) -> list[str]:
     """Explanations for the figures of a run that call for one; none where nothing is out of the ordinary."""
     learns = overlay == "vlan" or options.get("mode") == "flood"
     return [
-        *_impossible(migrations), *_unobserved(migrations),
+        *_impossible(migrations), *_unobserved(migrations), *_undecoded(bum, wire),
         *_flooding(bum, learns), *_strays(migrations, learns), *_trombone(paths), *_worst(migrations, learns),
     ]  # fmt: skip
 
@@ -45,6 +47,20 @@ def _unobserved(migrations: list[Migration]) -> Iterator[str]:
             )
 
 
+def _undecoded(bum: Bum, wire: Wire) -> Iterator[str]:
+    if bum.undecoded:
+        yield (
+            f"{bum.undecoded} frames crossed between sites in a format that the lab does not decode: broadcast, "
+            f"unknown-unicast and multicast copies could not be told from others, and were not counted."
+        )
+    if wire.stack[-1:] == [UNKNOWN]:
+        yield (
+            f"On {wire.link} the VMs' frames are in a format that the lab does not decode: behind "
+            f"{' / '.join(wire.stack[:-1])} stands something that it does not know. The overhead is the difference of "
+            f"known lengths all the same."
+        )
+
+
 def _flooding(bum: Bum, learns: bool) -> Iterator[str]:
     if not bum.wan_frames:
         return
@@ -61,7 +77,7 @@ def _flooding(bum: Bum, learns: bool) -> Iterator[str]:
 
 
 def _strays(migrations: list[Migration], learns: bool) -> Iterator[str]:
-    count = sum(m.misdelivered for m in migrations)
+    count = sum(m.misdelivered or 0 for m in migrations)
     if count and learns:
         yield (
             f"{count} probes were delivered to ports of other VMs: while no switch knew the VM's place, unicast to it "

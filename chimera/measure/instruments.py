@@ -18,9 +18,10 @@ from chimera.measure.heartbeat import read_heartbeat
 from chimera.measure.listen import Heard, read_heard
 from chimera.measure.loops import Circle
 from chimera.measure.probes import read_stream
-from chimera.measure.recorder import WHOLE, Capture, Recorder, start_capture, wait_for_checkpoint
+from chimera.measure.recorder import WHOLE, Capture, Recorder, incomplete, start_capture, wait_for_checkpoint
 from chimera.measure.sessions import TcpSession, read_session
 from chimera.measure.volley import Volley
+from chimera.model.errors import SessionError
 from chimera.model.record import Vantage
 from chimera.model.result import Entropy
 from chimera.model.samples import Heartbeat, ProbeStream, Window
@@ -66,6 +67,15 @@ class Watched:
     target: str
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a TCP session to a VM said at a moment; None where it did not answer."""
+
+    when: float
+    vm: str
+    session: TcpSession | None
+
+
 @dataclass
 class Responder:
     """The process in a VM that answers probes and beats, and how many need it."""
@@ -80,7 +90,8 @@ class Instruments:
     """All that is measured in one run; files go to ``folder``, which is the sandbox's own memory.
 
     ``location`` tells where VMs are now. ``translated`` are the interfaces (``node:interface``) at which the overlay's
-    translator changes received frames before they can be captured.
+    translator changes received frames before they can be captured. ``losses`` are sentences on what could not be
+    recorded: figures that needed it are missing, or may be too low.
     """
 
     topology: Topology
@@ -91,18 +102,19 @@ class Instruments:
     streams: list[ProbeStream] = field(default_factory=list)
     heartbeats: list[Heartbeat] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
-    checkpoints: list[tuple[float, TcpSession | None]] = field(default_factory=list)  # (when, session)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
     entropy: Entropy | None = None
     circles: list[Circle] = field(default_factory=list)
     captures: dict[str, Path] = field(default_factory=dict)  # inter-site links, all through the run
     recordings: dict[str, Path] = field(default_factory=dict)  # --capture: every link
+    losses: list[str] = field(default_factory=list)
     _flows: int = 0
     _responders: dict[str, Responder] = field(default_factory=dict)  # by VM
     _lock: threading.Lock = field(default_factory=threading.Lock)  # of these: several VMs migrate at once
-    _sessions: list[tuple[Recorder, Path]] = field(default_factory=list)
-    _running: list[Capture] = field(default_factory=list)
+    _sessions: list[tuple[Recorder, Path, str]] = field(default_factory=list)  # its file, and the VM
+    _running: list[tuple[str, Capture]] = field(default_factory=list)
 
     # -- captures --------------------------------------------------------------------------------
 
@@ -120,20 +132,46 @@ class Instruments:
                 translated=self.translated,
             )
             self.captures = capture.files
-            self._running.append(capture)
+            self._running.append(("The capture of inter-site links", capture))
         if record_all:
             capture = start_capture(
                 self.topology.links, self.folder / "captures", self.names(), both_ends=False, snaplen=WHOLE,
                 skip_tcp_port=MIGRATION_PORT, translated=self.translated,
             )  # fmt: skip
             self.recordings = capture.files
-            self._running.append(capture)
+            self._running.append(("The capture of all links (--capture)", capture))
 
     def finish(self) -> None:
-        """End every capture."""
-        for capture in self._running:
-            capture.stop()
+        """End every capture; the files of one that failed do not count."""
+        for what, capture in self._running:
+            if not self._captured(what, capture):
+                self.captures = {} if capture.files is self.captures else self.captures
+                self.recordings = {} if capture.files is self.recordings else self.recordings
         self._running.clear()
+
+    def _captured(self, what: str, capture: Capture) -> bool:
+        """End a capture; False where it failed. What it lacks is noted."""
+        try:
+            lost = incomplete(what, capture.stop())
+        except SessionError as error:
+            self._lost(f"{what} is missing, and so is what is measured by it: {error}")
+            return False
+        if lost:
+            self._lost(lost)
+        return True
+
+    def _ended(self, recorder: Recorder, lack: str) -> bool:
+        """End a recording program; False where it failed, and then ``lack`` says what is missing."""
+        try:
+            recorder.stop()
+        except SessionError as error:
+            self._lost(f"{lack}: {error}")
+            return False
+        return True
+
+    def _lost(self, text: str) -> None:
+        if text not in self.losses:
+            self.losses.append(text)
 
     def names(self) -> dict[str, str]:
         """Addresses to node names, for captures; of tenants that share addresses, the first one's."""
@@ -173,7 +211,7 @@ class Instruments:
         return found
 
     def _collect(self, vm: str, responder: Responder) -> None:
-        responder.recorder.stop()
+        self._ended(responder.recorder, f"{vm} may not have answered every probe")
         if responder.path.exists():  # else something ended it in its VM: what it would have shown was not measured
             self.heartbeats.append(read_heartbeat(responder.path, vm))
             responder.path.unlink()
@@ -185,8 +223,10 @@ class Instruments:
         address = vm.ip.partition("/")[0]
         with ExitStack() as stack:
             listener, heard = self._listen(vm, chosen)
+            stack.callback(self._hear, listener, heard)
             stack.enter_context(self.responding(vm.name))
-            started = []
+            probers: list[tuple[Watched, Recorder, Path]] = []
+            stack.callback(self._gather, probers)  # also where the scenario fails
             for vantage in chosen:
                 self._flows += 1
                 watched = Watched(self._flows, vantage, vm.name)
@@ -195,17 +235,28 @@ class Instruments:
                     vantage.name, "probe", "send", "--to", address, "--port", str(PROBE_PORT),
                     "--flow", str(watched.flow), "--interval-us", str(INTERVAL_US), "--out", str(path),
                 )  # fmt: skip
-                stack.callback(recorder.stop)  # also where the scenario fails
                 self.watched.append(watched)
-                started.append((watched, recorder, path))
-            try:
-                yield
-            finally:
-                for watched, recorder, path in started:
-                    recorder.stop()
-                    self.streams.append(self._read(watched, path))
-                listener.stop()
-                self.heard += read_heard(heard)
+                probers.append((watched, recorder, path))
+            yield
+
+    def _gather(self, probers: Iterable[tuple[Watched, Recorder, Path]]) -> None:
+        """End probers, and keep what they noticed."""
+        for watched, recorder, path in probers:
+            if self._ended(recorder, f"What {watched.vantage.name} noticed of {watched.target} is missing"):
+                self.streams.append(self._read(watched, path))
+
+    def _hear(self, listener: Recorder, path: Path) -> None:
+        """End the listeners, and keep what they heard."""
+        if not self._ended(listener, "Misdelivered probes were not counted"):
+            return
+        heard = read_heard(path)
+        self.heard += heard
+        dropped = sum(port.dropped for port in heard)
+        if dropped:
+            self._lost(
+                f"Listening at VMs' ports was incomplete: the machine was too busy to look at {dropped} frames; "
+                f"misdelivered ones among them are not counted."
+            )
 
     def _read(self, watched: Watched, path: Path) -> ProbeStream:
         vantage = watched.vantage
@@ -222,7 +273,7 @@ class Instruments:
         for peer in self.topology.vms:
             owner = peer.ip.partition("/")[0] if peer.name in involved else NOBODY
             ports += ["--netns", f"{netns.path(peer.name)}:eth0:{owner}"]
-        return Recorder("", "probe", "listen", "--out", str(path), *ports), path
+        return Recorder("", "probe", "listen", "--out", str(path), *ports, ports=len(ports)), path
 
     # -- TCP -------------------------------------------------------------------------------------
 
@@ -236,23 +287,24 @@ class Instruments:
             client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path),
             "--deadline-ms", str(int(_ECHO_MS * slowness())),
         )  # fmt: skip
-        self._sessions.append((connected, path))
+        held = connected, path, server.name
+        self._sessions.append(held)
         try:
             yield
         finally:
-            self._sessions.remove((connected, path))
-            connected.stop()
-            serving.stop()
+            self._sessions.remove(held)
+            self._ended(connected, f"How the TCP session to {server.name} ended is not known")
+            self._ended(serving, f"The TCP session to {server.name} may have ended early")
 
     def checkpoint(self) -> None:
         """Have every TCP session prove that it still carries data, and remember how it went."""
-        for recorder, path in self._sessions:
-            count = sum(session is not None for _, session in self.checkpoints) + 1
+        for recorder, path, vm in self._sessions:
+            count = sum(c.vm == vm and c.session is not None for c in self.checkpoints) + 1
             when = time.time()
             if recorder.running:
                 recorder.signal(signal.SIGUSR1)
             done = wait_for_checkpoint(path, count)
-            self.checkpoints.append((when, read_session(path) if done else None))
+            self.checkpoints.append(Checkpoint(when, vm, read_session(path) if done else None))
 
     # -- paths -----------------------------------------------------------------------------------
 
@@ -266,14 +318,14 @@ class Instruments:
         time.sleep(_LOOK_S)
         window = Window(start, time.time())
         time.sleep(_UNDER_WAY_S)  # answers
-        capture.stop()
+        captured = self._captured(f"The capture of paths {when}", capture)
         rates = {}
         if throughput:
             for watched in {(w.vantage.name, w.target): w for w in self.watched}.values():
                 rate = self._bulk(watched)
                 if rate is not None:
                     rates[watched.vantage.name, watched.target] = rate
-        self.looks.append(Look(when, window, capture.files, rates, dict(self.location())))
+        self.looks.append(Look(when, window, capture.files if captured else {}, rates, dict(self.location())))
 
     # -- many flows ------------------------------------------------------------------------------
 
@@ -288,9 +340,14 @@ class Instruments:
                 volley.fire(_ROUNDS)
                 time.sleep(_UNDER_WAY_S)
             finally:
-                capture.stop()
-        seen = {link: pcapng.read(capture.files[link.name]) for link in self.topology.links}
-        self.entropy = Entropy(sender.name, target.name, flows, ways.count, paths_used(seen, volley.flows, ways))
+                captured = self._captured("The capture of many flows", capture)
+        seen = {link: pcapng.read(capture.files[link.name]) for link in self.topology.links if captured}
+        by_path = paths_used(seen, volley.flows, ways)
+        if captured and not by_path:
+            self._lost(f"No capture saw a flow from {sender.name} to {target.name}: the paths they use are not known.")
+        self.entropy = Entropy(
+            sender.name, target.name, flows, available=ways.count, used=len(by_path) or None, by_path=by_path
+        )
 
     def circle(self, sender: Endpoint, target: Endpoint, pair: CorePair, probes: int) -> None:
         """Send probes, a flow each, into the loop between two nodes, and capture it until the last has died."""
@@ -303,8 +360,10 @@ class Instruments:
                 arrived = volley.fire(rounds=1)
                 time.sleep(_MOST_HOPS * max(link.forward.delay_ms, link.backward.delay_ms) / 1000 + _UNDER_WAY_S)
             finally:
-                capture.stop()
+                captured = self._captured("The capture of the loop", capture)
         window = Window(start, time.time())
+        if not captured:
+            return
         self.circles.append(
             Circle(
                 sender, target, pair.at, link.name, location[target.name], capture.files[link.name], volley.flows,
@@ -339,8 +398,11 @@ class Instruments:
                 return _rate_mbps(sender, receiver)
 
 
-def _rate_mbps(sender: socket.socket, receiver: socket.socket) -> float:
-    """What arrives per second in the second half of a burst: the first half is TCP finding its window."""
+def _rate_mbps(sender: socket.socket, receiver: socket.socket) -> float | None:
+    """What arrives per second in the second half of a burst: the first half is TCP finding its window.
+
+    None where too little arrived to tell.
+    """
     block = memoryview(bytes(1 << 18))
     end = time.monotonic() + _BULK_S
 
@@ -367,4 +429,6 @@ def _rate_mbps(sender: socket.socket, receiver: socket.socket) -> float:
         pass  # what arrived until then counts
     sender.close()
     thread.join()
-    return round(counted * 8 / (last - first) / 1e6, 1) if last > first else 0.0
+    if last > first:
+        return round(counted * 8 / (last - first) / 1e6, 1)
+    return None if last else 0.0  # one piece of data alone has no rate; without any, nothing got through

@@ -52,7 +52,7 @@ def loop(frames: Iterable[Frame], circle: Circle) -> Loop:
     The field is that of the outermost header that has one, its value that of the first sighting.
     """
     crossings: Counter[tuple[int, int]] = Counter()
-    limits: dict[tuple[int, int], tuple[float, str, int]] = {}
+    limits: dict[tuple[int, int], tuple[float, str, int | None]] = {}
     for frame in frames:
         mark = None if _complaint(frame.data) else find_probe(frame.data)
         if not mark or mark.flow not in circle.flows or not mark.sequence or mark.direction != REQUEST:
@@ -61,7 +61,7 @@ def loop(frames: Iterable[Frame], circle: Circle) -> Loop:
         crossings[key] += bool(frame.inbound)
         if key not in limits or frame.t < limits[key][0]:
             limits[key] = frame.t, *limit(frame.data)
-    entered = max(limits.values(), key=lambda found: found[2], default=(0.0, "", 0))
+    entered = max(limits.values(), key=lambda found: found[2] or 0, default=(0.0, "", None))
     return Loop(
         at=circle.at,
         link=circle.link,
@@ -69,21 +69,21 @@ def loop(frames: Iterable[Frame], circle: Circle) -> Loop:
         limit=entered[1],
         started_at=entered[2],
         frames=len(crossings),
-        crossings_median=float(median(crossings.values())) if crossings else 0.0,
-        crossings_most=max(crossings.values(), default=0),
+        crossings_median=float(median(crossings.values())) if crossings else None,
+        crossings_most=max(crossings.values(), default=None),
         probes_sent=len(circle.flows),
         probes_arrived=circle.arrived,
         reachable_after=circle.again,
     )
 
 
-def limit(frame: bytes) -> tuple[str, int]:
-    """What bounds the way of a frame: name and value of the field; empty and 0 where it has none."""
+def limit(frame: bytes) -> tuple[str, int | None]:
+    """What bounds the way of a frame: name and value of the field; empty and None where it has none that is known."""
     for header in dissect(frame):
         if header.name in _LIMITS:
             field, name = _LIMITS[header.name]
             return name, int(header.fields[field])
-    return "", 0
+    return "", None
 
 
 def _complaint(frame: bytes) -> bool:
@@ -101,4 +101,4 @@ def _bystanders(circle: Circle, found: Loop, streams: Sequence[ProbeStream]) -> 
         if circle.window.start <= record.sent <= circle.window.end
     ]
     lost = sum(not record.answers for record in records)
-    return replace(found, bystanders_sent=len(records), bystanders_lost=lost)
+    return replace(found, bystanders_sent=len(records), bystanders_lost=lost if records else None)

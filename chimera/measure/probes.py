@@ -199,9 +199,9 @@ def _covered(stretches: Iterable[tuple[float, float]]) -> float:
 class Counts:
     """Probes sent in a window, those never answered, and those answered more than once."""
 
-    sent: int
-    lost: int
-    duplicated: int
+    probes_sent: int
+    probes_lost: int
+    probes_duplicated: int
 
 
 def count(stream: ProbeStream, window: Window) -> Counts:
@@ -265,7 +265,7 @@ def vantage(
     stunned: Gap | None = None,
     heartbeat: Heartbeat | None = None,
     origin: float,
-    misdelivered: int = 0,
+    misdelivered: int | None = None,
     around_s: float = 2.0,
 ) -> Vantage:
     """What a vantage point noticed of the migration that took place in ``window``.
@@ -291,9 +291,9 @@ def vantage(
         stun_ms=None if stun_ms is None else round(stun_ms, 3),
         outage_ms=silent_ms,
         network_outage_ms=None if stun_ms is None else round(silent_ms - round(stun_ms, 3), 3),
-        probes_sent=counts.sent,
-        probes_lost=counts.lost,
-        probes_duplicated=counts.duplicated,
+        probes_sent=counts.probes_sent,
+        probes_lost=counts.probes_lost,
+        probes_duplicated=counts.probes_duplicated,
         misdelivered=misdelivered,
         interval_ms=stream.interval_ms,
         gap_start_s=round(gap.start - origin, 6),

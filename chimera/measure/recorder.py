@@ -8,7 +8,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chimera.deadline import ready, steps
 from chimera.measure import pcapng
@@ -18,27 +17,39 @@ from chimera.net import netns
 from chimera.net.tools import native_tool
 
 _READY_S = 10.0
+_READY_A_PORT_S = 0.02  # and that for each interface a program opens: a slow machine takes its time for thousands
 _STOP_S = 10.0
 WHOLE = 65535  # bytes kept of a frame where all are wanted
+_LISTED = 3  # interfaces named in a sentence
+
+# What a capture keeps until it is written. Memory for all of its interfaces together is bounded; one of them has
+# ``_RING_KB`` where that allows it, and never less than ``_LEAST_RING_KB``, of which 64 blocks hold a cut frame each.
+_MEMORY_KB = 256 << 10
+_RING_KB, _LEAST_RING_KB = 4096, 256
+_CUT = 1024  # bytes of a frame that the blocks of the smallest ring hold
 
 
 class Recorder:
     """A program that says ``ready``, records, and writes its file when it is told to end.
 
+    ``ports`` is how many interfaces it has to open first.
+
     Raises:
         SessionError: it ended instead of getting ready; its own words are in the text.
     """
 
-    def __init__(self, namespace: str, tool: str, *arguments: str) -> None:
+    def __init__(self, namespace: str, tool: str, *arguments: str, ports: int = 0) -> None:
         self._what = f"{tool} {arguments[0]}{f' in {namespace}' if namespace else ''}"
+        self._ports = ports
         argv = [str(native_tool(tool)), *arguments]
         self._process = netns.start(namespace, argv, stdout=netns.PIPE, stderr=netns.PIPE)
         self._line()
 
     def _line(self) -> str:
         assert self._process.stdout and self._process.stderr
-        if not ready(self._process.stdout, _READY_S):
-            raise DeadlineError(f"{self._what} did not get ready within {_READY_S:g} s")
+        patience_s = _READY_S + self._ports * _READY_A_PORT_S
+        if not ready(self._process.stdout, patience_s):
+            raise DeadlineError(f"{self._what} did not get ready within {patience_s:g} s")
         line = self._process.stdout.readline().decode()
         if not line:
             raise SessionError(f"{self._what} failed: {self._process.stderr.read().decode().strip()}")
@@ -54,16 +65,52 @@ class Recorder:
         self._process.send_signal(number)
 
     def stop(self) -> str:
-        """Have it write its file and end; returns the rest of what it printed."""
+        """Have it write its file and end; returns the rest of what it printed.
+
+        Raises:
+            SessionError: it failed, so that its file is not there or not whole; its own words are in the text.
+        """
         if self.running:
             self.signal(signal.SIGTERM)
+        output, complaint = self._end()
+        if self._process.returncode:
+            why = complaint.decode(errors="replace").strip() or f"status {self._process.returncode}"
+            raise SessionError(f"{self._what} failed: {why}")
+        return output.decode()
+
+    def _end(self) -> tuple[bytes, bytes]:
+        """What it still prints until it has ended."""
         for step_s in steps(_STOP_S):
             try:
-                return self._process.communicate(timeout=step_s)[0].decode()
+                output, complaint = self._process.communicate(timeout=step_s)
             except netns.TimeoutExpired:
                 continue  # what it has printed until now is kept for the next call
+            return output, complaint
         self._process.kill()
-        return self._process.communicate()[0].decode()
+        self._process.communicate()
+        raise DeadlineError(f"{self._what} did not end within {_STOP_S:g} s")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How many frames a capture has of one interface (``node:interface``), and how many the kernel had to drop."""
+
+    interface: str
+    frames: int
+    dropped: int
+
+
+def incomplete(what: str, found: Sequence[Recorded]) -> str:
+    """Says what a capture lacks; empty where nothing was dropped."""
+    lost = sorted((one for one in found if one.dropped), key=lambda one: -one.dropped)
+    if not lost:
+        return ""
+    dropped, passed = sum(one.dropped for one in lost), sum(one.frames + one.dropped for one in found)
+    places = [f"{one.interface} {one.dropped}" for one in lost[:_LISTED]] + ["…"] * (len(lost) > _LISTED)
+    return (
+        f"{what} is incomplete: the machine was too busy to record {dropped} of {passed} frames "
+        f"({', '.join(places)}); what was counted in it may be too low."
+    )
 
 
 @dataclass(frozen=True)
@@ -72,15 +119,21 @@ class Capture:
 
     recorder: Recorder
     files: dict[str, Path]  # link name -> file
+    ports: list[Port]  # in the order the program was given them
     whole: bool = False  # for people to open: frames are not cut short
 
-    def stop(self) -> list[dict[str, Any]]:
-        """End it; returns what was captured and dropped, per interface."""
+    def stop(self) -> list[Recorded]:
+        """End it; returns what was captured and dropped, per interface.
+
+        Raises:
+            SessionError: it failed; what it should have recorded is missing.
+        """
         text = self.recorder.stop().strip().splitlines()
+        found = json.loads(text[-1])["captures"]
         if self.whole:
             for path in self.files.values():
                 pcapng.add_check_sequences(path)
-        return list(json.loads(text[-1]).get("specs", [])) if text else []
+        return [Recorded(str(port), one["frames"], one["dropped"]) for port, one in zip(self.ports, found, strict=True)]
 
 
 def start_capture(
@@ -99,16 +152,27 @@ def start_capture(
     be captured. Where one end is enough it is ``b``, unless that is such an interface and ``a`` is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files, arguments = {}, []
+    files: dict[str, Path] = {}
+    ports: list[Port] = []
+    arguments: list[str] = []
     for link in links:
-        ports = link.ends() if both_ends else (_end(link, translated),)
+        ends = link.ends() if both_ends else (_end(link, translated),)
         path = files[link.name] = folder / f"{link.name}.pcapng"
-        pcapng.write_header(path, [(port, _peer(link, port)) for port in ports], names, translated)
-        for port in ports:
+        pcapng.write_header(path, [(port, _peer(link, port)) for port in ends], names, translated)
+        for port in ends:
             arguments += ["--spec", f"{netns.path(port.node)}:{port.interface}:{path}:{snaplen}"]
+        ports += ends
+    arguments += ["--ring-kb", str(_ring_kb(len(ports), snaplen))]
     if skip_tcp_port:
         arguments += ["--skip-tcp-port", str(skip_tcp_port)]
-    return Capture(Recorder("", "capture", *arguments), files, whole=snaplen >= WHOLE)
+    return Capture(Recorder("", "capture", *arguments, ports=len(ports)), files, ports, whole=snaplen >= WHOLE)
+
+
+def _ring_kb(ports: int, snaplen: int) -> int:
+    """What to keep for each of so many interfaces; frames that are not cut short need large blocks."""
+    if snaplen > _CUT:
+        return _RING_KB
+    return min(max(_MEMORY_KB // ports, _LEAST_RING_KB), _RING_KB)
 
 
 def _end(link: Link, translated: Collection[str]) -> Port:

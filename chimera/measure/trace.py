@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chimera.measure import pcapng
 from chimera.measure.instruments import PROBE_PORT
-from chimera.measure.recorder import Recorder, start_capture
+from chimera.measure.recorder import Recorder, incomplete, start_capture
 from chimera.model.errors import InputError, not_one_of
 from chimera.model.hop import Hop, Trace
 from chimera.model.ports import INTEGRATION, PHYSICAL
@@ -62,10 +62,10 @@ def trace(network: Network, source: str, destination: str) -> Trace:
             time.sleep(_LOOK_S)
         finally:
             probe.stop()
-        capture.stop()
+        lost = incomplete("The capture", capture.stop())
         frames = [frame for path in capture.files.values() for frame in pcapng.read(path)]
     found = _follow(network, sender, receiver, frames, _peers(links))
-    return replace(found, note=_apart(network, sender, receiver, target))
+    return replace(found, note="; ".join(filter(None, (_apart(network, sender, receiver, target), lost))))
 
 
 def _apart(network: Network, sender: Endpoint, receiver: Endpoint, target: str) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from chimera.measure.pcapng import Frame
 from chimera.model.result import Wire
-from chimera.wire.headers import carried, dissect
+from chimera.wire.headers import carried, dissect, is_undecoded
 from chimera.wire.probe import find_probe, vm_frame_bytes
+
+UNKNOWN = "unknown"  # what a stack ends with where the VM's frame was not found
 
 
 def _vm_bytes(frame: bytes) -> int:
@@ -45,8 +47,12 @@ def _describe(frame: Frame, link: str, count: int) -> Wire:
     headers = dissect(frame.data)
     found = carried(frame.data)
     vm_bytes = _vm_bytes(frame.data)
+    if found:
+        stack = list(found.headers)
+    else:
+        stack = [*(h.name for h in headers), UNKNOWN] if is_undecoded(frame.data) else ["eth"]
     return Wire(
-        stack=list(found.headers) if found else ["eth"],
+        stack=stack,
         overhead_bytes=frame.wire_length - vm_bytes,
         headers=headers,
         link=link,

@@ -28,7 +28,7 @@ class Hop:
 class Trace:
     """All hops of one packet; ``delivered`` says whether it was seen at its destination.
 
-    ``note`` says why it could not be, where the two belong to different tenants.
+    ``note`` says why it could not be, where the two belong to different tenants, and what the capture lacks.
     """
 
     source: str

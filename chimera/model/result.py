@@ -83,7 +83,7 @@ class Vantage:
     probes_sent: int
     probes_lost: int
     probes_duplicated: int
-    misdelivered: int
+    misdelivered: int | None
     interval_ms: float
     gap_start_s: float
     gap_end_s: float
@@ -123,7 +123,8 @@ class Migration:
 
     ``stun_ms`` is the longest pause of a heartbeat inside the VM around its freezing: 0 where the migration was aborted
     before it froze the VM, ``None`` where no heartbeat was recorded. ``precopy_s`` and ``rounds`` include the round in
-    which a migration was aborted, with the memory that had arrived.
+    which a migration was aborted, with the memory that had arrived. Of a VM that nobody probed there are neither
+    outages nor counts.
     """
 
     vm: str
@@ -134,10 +135,10 @@ class Migration:
     stun_ms: float | None
     outage_ms: float | None
     network_outage_ms: float | None
-    probes_sent: int
-    probes_lost: int
-    probes_duplicated: int
-    misdelivered: int
+    probes_sent: int | None
+    probes_lost: int | None
+    probes_duplicated: int | None
+    misdelivered: int | None
     tcp_survived: bool | None
     aborted: str = ""  # why it was rolled back; empty when it succeeded
     rounds: list[Round] = field(default_factory=list)
@@ -177,26 +178,31 @@ class Header:
 
 @dataclass(frozen=True)
 class Wire:
-    """A VM's frame on the wire, from a capture."""
+    """A VM's frame on the wire, from a capture; ``stack`` ends with ``unknown`` where the lab cannot decode it."""
 
     stack: list[str] = field(default_factory=list)
     overhead_bytes: int | None = None
     headers: list[Header] = field(default_factory=list)
     link: str = ""
     frames: int = 0
-    vm_frame_bytes: int = 0
-    wire_frame_bytes: int = 0
+    vm_frame_bytes: int | None = None
+    wire_frame_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Bum:
-    """Broadcast, unknown-unicast and multicast copies on the inter-site links."""
+    """Broadcast, unknown-unicast and multicast copies on the inter-site links; None where they were not counted.
+
+    ``undecoded`` frames there are in a format in which the lab cannot find the VM's frame: with any of them, the others
+    are not counted. ``misdelivered_frames`` came to VMs' ports that they were not for.
+    """
 
     wan_frames: int | None = None
-    broadcast: int = 0
-    unknown_unicast: int = 0
-    multicast: int = 0
-    misdelivered_frames: int = 0
+    broadcast: int | None = None
+    unknown_unicast: int | None = None
+    multicast: int | None = None
+    misdelivered_frames: int | None = None
+    undecoded: int = 0
 
 
 @dataclass(frozen=True)
@@ -236,39 +242,42 @@ class NodeState:
 class Entropy:
     """How many of the equal-cost paths between two VMs a number of flows used.
 
-    ``used`` counts flows per path, a path being named by the nodes that not all equal-cost paths share (where there is
-    only one, by all of its nodes); ``paths`` is how many there are by the topology.
+    ``available`` is how many there are by the topology, ``used`` how many of them captures saw flows on (None where no
+    capture saw any flow). ``by_path`` counts the flows on each, a path being named by the nodes that not all equal-cost
+    paths share (where there is only one, by all of its nodes).
     """
 
     from_: str
     to: str
     flows: int
-    paths: int
-    used: dict[str, int] = field(default_factory=dict)
+    available: int
+    used: int | None
+    by_path: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Loop:
     """A forwarding loop that was made in the core, and what ended the frames in it.
 
-    ``limit`` is the field that does (``ttl``, ``hop count``), ``started_at`` its value when frames entered,
-    ``crossings_most`` and ``crossings_median`` how often one frame crossed the looped link, over ``frames`` frames.
-    ``probes_arrived`` of those sent reached the target all the same, by a way around the loop. Bystanders are VMs on
-    other hypervisors, probed meanwhile. ``reachable_after``: the target could be reached when the loop was undone.
+    ``limit`` is the field that does (``ttl``, ``hop count``), ``started_at`` its value when frames entered: empty and
+    None where no header that the lab knows has one. ``crossings_most`` and ``crossings_median`` are how often one frame
+    crossed the looped link, over ``frames`` frames; None where none was seen. ``probes_arrived`` of those sent reached
+    the target all the same, by a way around the loop. Bystanders are VMs on other hypervisors, probed meanwhile; what
+    they lost is None where there were none. ``reachable_after``: the target could be reached when the loop was undone.
     """
 
     at: str
     link: str
     target: str
     limit: str
-    started_at: int
+    started_at: int | None
     frames: int
-    crossings_median: float
-    crossings_most: int
+    crossings_median: float | None
+    crossings_most: int | None
     probes_sent: int = 0
     probes_arrived: int = 0
     bystanders_sent: int = 0
-    bystanders_lost: int = 0
+    bystanders_lost: int | None = None
     reachable_after: bool | None = None
 
 

@@ -7,6 +7,9 @@
  * Specs that name the same FILE are its interfaces 0, 1, … in the order given. VLAN tags that the kernel
  * took off are put back. NETNS_PATH "-" is the process's own namespace.
  *
+ * --ring-kb is what is kept for each interface until it is written: 64 blocks, of which each must hold a whole frame; what
+ * it does not hold is cut off.
+ *
  * --skip-tcp-port leaves TCP segments from or to a port out, tagged or not, IPv4 or IPv6, in the
  * kernel: for captures that are to be analysed while a bulk stream passes. GSO frames are
  * captured as they pass the interface.
@@ -23,8 +26,8 @@
 
 #define PORTS_MAX 4
 #define SNAPLEN_MAX 262144
-#define FILE_BUFFER (256 << 10)
-#define BLOCK_BYTES (64 << 10)
+#define FILE_BUFFER (64 << 10)
+#define BLOCKS 64
 
 struct file {
     const char *path;
@@ -35,6 +38,7 @@ struct file {
 struct spec {
     const char *netns, *interface, *path;
     uint32_t snaplen, number;
+    struct bpf_program program;
     struct file *file;
     struct ring ring;
     uint64_t frames;
@@ -143,7 +147,7 @@ static void flush(struct spec *specs, int count) {
     for (int i = 0; i < count; i++)
         drain(&specs[i].ring, put_frame, &specs[i]);
     for (int i = 0; i < count; i++)
-        if (fflush(specs[i].file->stream) != 0)
+        if (fflush(specs[i].file->stream) != 0 || ferror(specs[i].file->stream))
             die("cannot write %s", specs[i].path);
 }
 
@@ -175,12 +179,20 @@ static void watch(struct spec *specs, int count, const sigset_t *mask) {
     free(watched);
 }
 
+/* Bytes of a block of a ring of `ring_kb`: a power of two. */
+static unsigned ring_block(double ring_kb) {
+    unsigned bytes = 4096;
+    while (bytes * 2.0 * BLOCKS <= ring_kb * 1024)
+        bytes *= 2;
+    return bytes;
+}
+
 int main(int argc, char **argv) {
     struct spec *specs = allocate((size_t)argc * sizeof *specs);
     struct file *files = allocate((size_t)(argc + 1) * sizeof *files);
     uint16_t ports[PORTS_MAX];
     int count = 0, port_count = 0;
-    struct ring_size size = {.block_bytes = BLOCK_BYTES, .blocks = 64};
+    struct ring_size size = {.block_bytes = (4096 << 10) / BLOCKS, .blocks = BLOCKS};
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = option_value(argc, argv, &i);
         if (!strcmp(name, "--spec"))
@@ -188,26 +200,32 @@ int main(int argc, char **argv) {
         else if (!strcmp(name, "--skip-tcp-port") && port_count < PORTS_MAX)
             ports[port_count++] = (uint16_t)parse_number(name, value, 1, 65535);
         else if (!strcmp(name, "--ring-kb"))
-            size.blocks = (unsigned)parse_number(name, value, 256, 1 << 20) / (BLOCK_BYTES >> 10);
+            size.block_bytes = ring_block(parse_number(name, value, 256, 1 << 20));
         else
             usage_error("capture: unexpected '%s %s'", name, value);
     }
     if (!count)
         usage_error("capture needs a --spec");
     char *wanted = expression(ports, port_count);
+    struct opening *openings = allocate((size_t)count * sizeof *openings);
     for (int i = 0; i < count; i++) {
-        struct bpf_program program = build_filter(wanted, specs[i].snaplen);
-        struct sock_fprog filter = {.len = (uint16_t)program.bf_len, .filter = (struct sock_filter *)program.bf_insns};
-        specs[i].file = file_of(files, specs[i].path);
-        specs[i].number = specs[i].file->interfaces++;
-        specs[i].ring = open_ring(specs[i].netns, specs[i].interface, size, true, &filter);
-        pcap_freecode(&program);
+        struct spec *spec = &specs[i];
+        spec->program = build_filter(wanted, spec->snaplen);
+        spec->file = file_of(files, spec->path);
+        spec->number = spec->file->interfaces++;
+        struct sock_fprog filter = {
+            .len = (uint16_t)spec->program.bf_len, .filter = (struct sock_filter *)spec->program.bf_insns};
+        openings[i] = (struct opening){spec->netns, spec->interface, size, true, filter, &spec->ring};
     }
     free(wanted);
+    open_rings(openings, count);
+    for (int i = 0; i < count; i++)
+        pcap_freecode(&specs[i].program);
     sigset_t mask = catch_signals();
     announce_ready();
     watch(specs, count, &mask);
     flush(specs, count);
     report(specs, count);
+    close_rings(openings, count);
     return 0;
 }

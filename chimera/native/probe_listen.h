@@ -217,10 +217,14 @@ static inline int probe_listen(struct listener *listeners, int count, const char
     struct sock_filter snap[] = {BPF_STMT(BPF_RET | BPF_K, LISTEN_SNAP)};
     struct sock_fprog filter = {.len = 1, .filter = snap};
     struct pollfd *watched = allocate((size_t)count * sizeof *watched);
+    struct opening *openings = allocate((size_t)count * sizeof *openings);
     for (int i = 0; i < count; i++) {
-        listeners[i].ring = open_ring(listeners[i].netns, listeners[i].interface, LISTEN_RING, false, &filter);
-        watched[i] = (struct pollfd){.fd = listeners[i].ring.fd, .events = POLLIN};
+        struct listener *l = &listeners[i];
+        openings[i] = (struct opening){l->netns, l->interface, LISTEN_RING, false, filter, &l->ring};
     }
+    open_rings(openings, count);
+    for (int i = 0; i < count; i++)
+        watched[i] = (struct pollfd){.fd = listeners[i].ring.fd, .events = POLLIN};
     uint64_t started = realtime_ns();
     sigset_t mask = catch_signals();
     announce_ready();
@@ -237,6 +241,7 @@ static inline int probe_listen(struct listener *listeners, int count, const char
         }
     }
     write_listeners(listeners, count, path, started);
+    close_rings(openings, count);
     return 0;
 }
 

@@ -18,12 +18,15 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define RETIRE_MS 30 /* a block that is not full is handed over after this long */
 #define MAC_PAIR_BYTES 12
 #define VLAN_TAG_BYTES 4
+#define WAITERS 64 /* threads that open or close rings side by side */
 
 /* How much a ring holds; a block must hold the longest frame kept. */
 struct ring_size {
@@ -78,28 +81,88 @@ static inline void attach_ring(struct ring *r, struct ring_size size) {
         die("packet ring of %u blocks", size.blocks);
 }
 
-/* Opens a ring on an interface of the namespace at `netns`. The filter's return value is the snap length. */
-static inline struct ring open_ring(const char *netns, const char *interface, struct ring_size size, bool outgoing,
-                                    const struct sock_fprog *filter) {
+/* A ring to open on an interface of the namespace at `netns`. The filter's return value is the snap length. */
+struct opening {
+    const char *netns, *interface;
+    struct ring_size size;
+    bool outgoing;
+    struct sock_fprog filter;
+    struct ring *ring;
+};
+
+static inline struct ring open_ring(const struct opening *o) {
     struct ring r = {0};
-    enter_namespace(netns);
+    enter_namespace(o->netns);
     struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
-    address.sll_ifindex = (int)if_nametoindex(interface);
+    address.sll_ifindex = (int)if_nametoindex(o->interface);
     if (!address.sll_ifindex)
-        die("interface %s in %s", interface, netns);
+        die("interface %s in %s", o->interface, o->netns);
     r.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
     if (r.fd < 0)
         die("packet socket");
-    int ignore = !outgoing;
+    int ignore = !o->outgoing;
     if (setsockopt(r.fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &ignore, sizeof ignore) != 0)
         die("PACKET_IGNORE_OUTGOING");
-    if (setsockopt(r.fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, sizeof *filter) != 0)
+    if (setsockopt(r.fd, SOL_SOCKET, SO_ATTACH_FILTER, &o->filter, sizeof o->filter) != 0)
         die("packet filter");
-    attach_ring(&r, size);
+    attach_ring(&r, o->size);
     if (bind(r.fd, (struct sockaddr *)&address, sizeof address) != 0)
-        die("bind to %s", interface);
+        die("bind to %s", o->interface);
     enter_namespace("");
     return r;
+}
+
+static inline void close_ring(struct ring *r) {
+    munmap(r->map, (size_t)r->size.blocks * r->size.block_bytes);
+    close(r->fd);
+}
+
+/* Work on many rings, of which each thread takes the next until none is left. */
+struct shared_work {
+    struct opening *openings;
+    int count, next;
+    bool closing;
+};
+
+static void *take_part(void *context) {
+    struct shared_work *work = context;
+    for (int i; (i = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED)) < work->count;) {
+        struct opening *o = &work->openings[i];
+        if (work->closing)
+            close_ring(o->ring);
+        else
+            *o->ring = open_ring(o);
+    }
+    return NULL;
+}
+
+/* The kernel opens and closes a ring in some 10 ms of waiting until no processor uses what was there before (RCU); those
+ * who wait at the same time wait for the same moment. */
+static inline void side_by_side(struct shared_work work) {
+    pthread_t threads[WAITERS];
+    int started = 0;
+    while (started < WAITERS && started < work.count - 1 &&
+           pthread_create(&threads[started], NULL, take_part, &work) == 0)
+        started++;
+    take_part(&work);
+    while (started)
+        pthread_join(threads[--started], NULL);
+}
+
+/* Opens all of these rings, as many files as they may be. */
+static inline void open_rings(struct opening *openings, int count) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    enter_namespace(""); /* remembers which that is, before threads would */
+    side_by_side((struct shared_work){.openings = openings, .count = count});
+}
+
+/* Closes them; for a program that ends, which would close one after the other. */
+static inline void close_rings(struct opening *openings, int count) {
+    side_by_side((struct shared_work){.openings = openings, .count = count, .closing = true});
 }
 
 static inline struct captured read_slot(const struct tpacket3_hdr *slot) {

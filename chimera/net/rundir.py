@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chimera.model.errors import InputError, MachineError, SessionError, did_you_mean
+from chimera.model.errors import DeadlineError, InputError, MachineError, SessionError, did_you_mean
 
 ROOT = Path("/run/chimera")
 _TRIES = 50
+_FREE_S, _AGAIN_S = 30.0, 0.01
 _LOOKED_AT_S = 0.002  # other commands hold a lock this long to see whether a session does
 PARTIAL = ".lab-partial-"  # prefix of what is being written into --out
 
@@ -135,6 +136,19 @@ def is_held_by(path: Path, pid: int) -> bool:
         if (found.st_dev, found.st_ino) == (lock.st_dev, lock.st_ino):
             return True
     return False
+
+
+def wait_free(path: Path) -> None:
+    """Wait until no session holds a run directory: the one that was killed has ended so far that its name is free.
+
+    Raises:
+        DeadlineError: it is held for ever.
+    """
+    deadline = time.monotonic() + _FREE_S
+    while not _stale(path):
+        if time.monotonic() > deadline:
+            raise DeadlineError(f"lab {path.name} was killed {_FREE_S:g} s ago and still holds its name")
+        time.sleep(_AGAIN_S)
 
 
 def sweep() -> list[str]:

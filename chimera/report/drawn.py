@@ -10,7 +10,18 @@ from chimera.model.result import Entropy, Migration, PathReport, Result, Wire
 from chimera.report.answers import answers, most_equal_paths
 from chimera.report.bars import Bar, Part, Rows, bar_table, keys, label
 from chimera.report.columns import Column
-from chimera.report.figures import NOT_MEASURED, RELATIONS, byte_count, count, decimal, flows, largest, moments, ms
+from chimera.report.figures import (
+    NOT_MEASURED,
+    RELATIONS,
+    byte_count,
+    count,
+    decimal,
+    flows,
+    largest,
+    moments,
+    ms,
+    total,
+)
 from chimera.report.findings import ranked
 from chimera.report.marks import Measure, row
 from chimera.report.markup import Child, Markup, tag
@@ -149,27 +160,27 @@ def _segment(name: str, length: int, kind: str) -> Markup:
 
 def _entropy(runs: Runs) -> Child:
     found = [result.entropy for result in runs.results if result.entropy]
-    if not any(entropy.paths > 1 for entropy in found):
-        ways = max([most_equal_paths(r.map) for r in runs.results] + [e.paths for e in found], default=0)
+    if not any(entropy.available > 1 for entropy in found):
+        ways = max([most_equal_paths(r.map) for r in runs.results] + [e.available for e in found], default=0)
         if ways <= 1:
             return _not_measured("on this topology there is one path between two hypervisors at most.")
         return _not_measured(f"this topology has {ways} equal-cost paths, but the scenario sent no flows to tell.")
-    flow = next(entropy for entropy in found if entropy.paths > 1)
+    flow = next(entropy for entropy in found if entropy.available > 1)
     about = (
         f"{count(flow.flows, 'flow')} from {flow.from_} to {flow.to}, each from a port of its own, by the path that "
-        f"captures on all links saw it take; the cables have {count(flow.paths, 'equal-cost path')}."
+        f"captures on all links saw it take; the cables have {count(flow.available, 'equal-cost path')}."
     )
     table = bar_table("Share of the flows on each path", ["flows by path"], runs.bars(lambda r: [_shares(r.entropy)]))
     return [runs.finding("entropy"), table, tag("p", about, class_="soft")]
 
 
 def _shares(entropy: Entropy | None) -> Bar:
-    if entropy is None or not entropy.used:
+    if entropy is None or entropy.used is None:
         return Bar((), NOT_MEASURED)
-    used = sorted((item for item in entropy.used.items() if item[1]), key=lambda item: -item[1])
+    used = sorted(entropy.by_path.items(), key=lambda item: -item[1])
     parts = [Part(n, f"k{i % _PATH_KEYS}", f"{n} by {path}") for i, (path, n) in enumerate(used)]
     numbers = " + ".join(str(n) for _, n in used[:_LISTED_PATHS]) + (" + …" if len(used) > _LISTED_PATHS else "")
-    return Bar(tuple(parts), f"{len(used)} of {count(entropy.paths, 'path')}: {numbers} flows")
+    return Bar(tuple(parts), f"{entropy.used} of {count(entropy.available, 'path')}: {numbers} flows")
 
 
 # -- flooding ----------------------------------------------------------------------------------
@@ -337,8 +348,10 @@ def _loops(runs: Runs) -> Child:
     def draw(result: Result) -> list[Bar]:
         if not result.loops:
             return [Bar((), NOT_MEASURED)] * 2
-        most = max(result.loops, key=lambda loop: loop.crossings_most)
-        ended = f"{decimal(most.crossings_most)}, {most.limit} {most.started_at} at the first sighting"
+        most = max(result.loops, key=lambda loop: loop.crossings_most or 0)
+        if most.crossings_most is None or most.crossings_median is None:
+            return [Bar((), NOT_MEASURED)] * 2
+        ended = f"{decimal(most.crossings_most)}, {most.limit} {decimal(most.started_at)} at the first sighting"
         return [
             Bar((Part(most.crossings_most, "k0", ended),), ended),
             Bar((Part(most.crossings_median, "k0", "median"),), decimal(most.crossings_median)),
@@ -346,7 +359,7 @@ def _loops(runs: Runs) -> Child:
 
     heads = ["crossings by one frame, most", "median"]
     lost = [
-        f"{name}: {sum(x.bystanders_lost for x in r.loops)} of {sum(x.bystanders_sent for x in r.loops)}"
+        f"{name}: {decimal(total(x.bystanders_lost for x in r.loops))} of {sum(x.bystanders_sent for x in r.loops)}"
         for name, r in zip(runs.names, runs.results, strict=True)
         if r.loops
     ]

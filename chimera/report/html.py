@@ -208,7 +208,7 @@ def _wire(result: Result) -> Child:
 def _control(result: Result) -> Child:
     shown = [
         result.control.messages and tables.control(result.control),
-        result.bum.wan_frames is not None and tables.bum(result.bum),
+        (result.bum.wan_frames is not None or result.bum.undecoded) and tables.bum(result.bum),
         tables.state(result.state) if result.state else None,
     ]
     present = [part for part in shown if part]

@@ -197,21 +197,20 @@ def paths_used(result: Result) -> Figure:
     entropy = result.entropy
     if entropy is None:
         return Figure(None)
-    used = sum(number > 0 for number in entropy.used.values())
-    return Figure(used, f"of {entropy.paths}")
+    return Figure(entropy.used, f"of {entropy.available}")
 
 
 def loop(result: Result) -> Figure:
     """How often a frame crossed a link of a loop that was made, at most."""
     if not result.loops:
         return Figure(None)
-    most = max(result.loops, key=lambda loop: loop.crossings_most)
-    return Figure(most.crossings_most, f"{most.limit} {most.started_at}")
+    most = max(result.loops, key=lambda loop: loop.crossings_most or 0)
+    return Figure(most.crossings_most, f"{most.limit} {decimal(most.started_at)}".strip())
 
 
 def _flooding() -> Group:
     def of(name: str) -> Take:
-        return lambda r: Figure(None if r.bum.wan_frames is None else getattr(r.bum, name))
+        return lambda r: Figure(getattr(r.bum, name))
 
     return Group("Flooded between sites (BUM)", [
         Measure("all", of("wan_frames")),

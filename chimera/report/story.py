@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chimera.model.result import Migration, PathReport, Result
 from chimera.report.columns import Column
-from chimera.report.figures import count, decimal, flows, largest, moved, ms, relation
+from chimera.report.figures import count, decimal, flows, largest, moved, ms, relation, total
 
 
 class Headline(NamedTuple):
@@ -81,7 +81,7 @@ def _outage(result: Result) -> Headline | None:
 
 
 def _probes(result: Result) -> Headline | None:
-    sent, lost = sum(m.probes_sent for m in result.migrations), sum(m.probes_lost for m in result.migrations)
+    sent, lost = (total(getattr(m, f"probes_{what}") for m in result.migrations) for what in ("sent", "lost"))
     return Headline("probes lost", decimal(lost), f"of {decimal(sent)} sent") if sent else None
 
 
@@ -98,11 +98,10 @@ def _tcp(result: Result) -> Headline | None:
 def _strays(result: Result) -> Headline | None:
     if not any(m.probes_sent for m in result.migrations):
         return None
-    doubled = sum(m.probes_duplicated for m in result.migrations)
-    stray = sum(m.misdelivered for m in result.migrations)
-    return Headline(
-        "duplicated / misdelivered", f"{decimal(doubled)} / {decimal(stray)}", "probes", not doubled and not stray
-    )
+    doubled = total(m.probes_duplicated for m in result.migrations)
+    stray = total(m.misdelivered for m in result.migrations)
+    good = None if None in (doubled, stray) else not doubled and not stray
+    return Headline("duplicated / misdelivered", f"{decimal(doubled)} / {decimal(stray)}", "probes", good)
 
 
 def _crossings(result: Result) -> Headline | None:

@@ -202,19 +202,25 @@ def bum(found: Bum) -> Markup:
         ("multicast", decimal(found.multicast)),
         ("frames at a port they were not for", decimal(found.misdelivered_frames)),
     ]
+    if found.undecoded:
+        rows.append(("in a format that the lab does not decode", decimal(found.undecoded)))
     return table("Broadcast, unknown-unicast and multicast frames", ("kind", "frames"), rows, (1,))
+
+
+def state_kinds(states: Iterable[NodeState]) -> dict[str, str]:
+    """The kinds of forwarding state by field, with their names; a fabric's where one of these nodes belongs to one."""
+    kinds = {"flows": "flows", "macs": "MACs", "mappings": "mappings", "routes": "routes"}
+    return {**kinds, "fabric": "fabric entries"} if any(s.fabric for s in states) else kinds
 
 
 def state(found: dict[str, NodeState]) -> Markup:
     """Forwarding state of each node at the end of the run."""
-    rows = [(name, *map(decimal, (s.flows, s.macs, s.mappings, s.routes))) for name, s in found.items()]
-    sums = [
-        sum(column) for column in zip(*((s.flows, s.macs, s.mappings, s.routes) for s in found.values()), strict=True)
-    ]
-    rows.append(("all", *map(decimal, sums)))
-    return table(
-        "Forwarding state at the end of the run", ("node", "flows", "MACs", "mappings", "routes"), rows, range(1, 5)
-    )
+    kinds = state_kinds(found.values())
+    held = {name: [getattr(s, kind) for kind in kinds] for name, s in found.items()}
+    rows = [(name, *map(decimal, row)) for name, row in held.items()]
+    rows.append(("all", *map(decimal, map(sum, zip(*held.values(), strict=True)))))
+    columns = ("node", *kinds.values())
+    return table("Forwarding state at the end of the run", columns, rows, range(1, len(columns)))
 
 
 def lab(result: Result) -> Markup:

@@ -23,7 +23,7 @@ from chimera.report.figures import (
     yes_no,
 )
 from chimera.report.story import sentence, unfit
-from chimera.report.tables import configured_and_measured, link_heading, link_keys
+from chimera.report.tables import configured_and_measured, link_heading, link_keys, state_kinds
 
 
 def print_result(result: Result, console: Console) -> None:
@@ -112,7 +112,7 @@ def _vantage_points(migration: Migration) -> Table:
     return table
 
 
-def _should_be_none(number: int) -> Text:
+def _should_be_none(number: int | None) -> Text:
     return Text(decimal(number), style="bold red" if number else "")
 
 
@@ -147,8 +147,8 @@ def _control(result: Result) -> Iterator[str]:
         kinds = f"broadcast {bum.broadcast}, unknown unicast {bum.unknown_unicast}, multicast {bum.multicast}"
         yield f"{count(bum.wan_frames, 'BUM frame')} on inter-site links: {kinds}"
     if state:
-        sums = {name: sum(getattr(s, name) for s in state) for name in ("flows", "macs", "mappings", "routes")}
-        held = ", ".join(f"{n} {'MACs' if name == 'macs' else name}" for name, n in sums.items())
+        sums = {name: sum(getattr(s, kind) for s in state) for kind, name in state_kinds(state).items()}
+        held = ", ".join(f"{n} {name}" for name, n in sums.items())
         yield f"state on {count(len(state), 'node')}: {held}"
 
 

@@ -21,6 +21,11 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+def shown(value: float | None) -> str:
+    """A figure in the detail of an expectation."""
+    return "not measured" if value is None else f"{value:g}"
+
+
 def check_figure(figure: str) -> None:
     """Refuse a path that leads to no number of any result.
 

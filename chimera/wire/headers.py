@@ -13,7 +13,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from chimera.model.result import Header
 from chimera.wire.formats import FABRICPATH_TYPE
-from chimera.wire.layers import LAYERS, Layer
+from chimera.wire.layers import LAYERS, Layer, announced
+from chimera.wire.probe import MAGIC
 
 Step = tuple[str, int, int]  # layer, where it begins, its length
 
@@ -150,6 +151,32 @@ def _toward(frame: bytes, outer: Sequence[Step]) -> tuple[str, bool]:
             ftag, switch = int.from_bytes(frame[14:16], "big") >> 6, int.from_bytes(frame[1:3], "big") & 0xFFF
             return str(ftag if group else switch), group
     return "", False
+
+
+_UNDERLAYS_OWN = {"arp", "rarp", "tcp", "icmp", "icmpv6"}  # what may stand within is no frame of a VM
+_OWN_ETHERTYPES = {0x88CC}  # LLDP
+_OWN_PROTOCOLS = {0, 2, 89, 103, 112}  # IPv6's hop-by-hop options, IGMP, OSPF, PIM, VRRP
+_LEAST_ETHERTYPE = 0x600  # below it stands a length, of IEEE 802.3's frames (spanning tree)
+
+
+def is_undecoded(frame: bytes) -> bool:
+    """Whether a frame in which :func:`carried` finds no VM's frame may carry one all the same, in an unknown format.
+
+    So it is where a header announces something that no table here knows, or stands in front of what it announces and
+    that cannot be read; and where one of the lab's probes lies deeper than the headers that were found.
+    """
+    steps = list(walk(frame))
+    name, at, length = steps[-1] if steps else ("", 0, 0)
+    if not steps or name in _UNDERLAYS_OWN:
+        return False
+    if name == "eth":
+        number = int.from_bytes(frame[12:14], "big")
+        return number >= _LEAST_ETHERTYPE and not announced("ethertype", number) and number not in _OWN_ETHERTYPES
+    if name in ("ip", "ipv6"):
+        number = frame[at + 9] if name == "ip" else frame[at + 6]
+        return number not in _OWN_PROTOCOLS and not announced("ip-protocol", number)
+    probe = frame.find(MAGIC)
+    return probe != at + length if name == "udp" and probe >= 0 else name != "udp"
 
 
 def inner(frame: bytes) -> tuple[int, bytes]:

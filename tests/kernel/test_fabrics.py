@@ -139,6 +139,12 @@ def everybody_once(made: Made, segment: str, sender: str) -> list[Seen]:
     return seen
 
 
+def no_fault(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> None:
+    """No node counted a frame that should not have been where it was."""
+    for what in ("hops used up", "no way", "wrong path", "malformed"):
+        assert {node: after[node][what] - before[node][what] for node in after} == dict.fromkeys(after, 0), what
+
+
 def test_flows_share_the_spines_and_counters_add_up(made: Made) -> None:
     before = made.counters()
     used, _ = shared(made)
@@ -156,8 +162,7 @@ def test_flows_share_the_spines_and_counters_add_up(made: Made) -> None:
         assert FLOWS <= counted(leaf, "passed on") <= FLOWS + 10
     for leaf in ("leaf2", "leaf3"):
         assert counted(leaf, "passed on") <= 10
-    for node in after:
-        assert all(counted(node, what) == 0 for what in ("hops used up", "no way", "wrong path", "malformed")), node
+    no_fault(before, after)
 
 
 @pytest.mark.smoke
@@ -182,6 +187,16 @@ def test_a_broadcast_reaches_every_member_once_on_the_tree_of_its_segment(made: 
             identifying = slice(16, 18) if made.overlay == "trill" else slice(14, 16)
             trees |= {s.frame[identifying] for s in sent}
     assert len(trees) == 2
+
+
+def test_what_a_spine_hears_of_another_tree_is_no_fault(made: Made) -> None:
+    """On a LAN of TRILL's the spine that a tree does not pass hears its frames too (RFC 6325 section 4.5.2)."""
+    before = made.counters()
+    everybody_once(made, *next((segment, vms[0]) for segment, vms in made.members.items()))
+    after = made.counters()
+    no_fault(before, after)
+    overheard = sum(after[spine]["no tree adjacency"] - before[spine]["no tree adjacency"] for spine in SPINES)
+    assert overheard >= COPIES if made.overlay == "trill" else overheard == 0
 
 
 def test_a_cut_cable_is_gone_around_and_used_again_when_repaired(made: Made) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,9 +163,26 @@ def test_two_labs_of_one_topology_do_not_meet(rack: RunningLab) -> None:
 
 def test_down_ends_the_lab_and_a_second_time_says_that_it_is_not_there() -> None:
     with up("rack") as running:
-        assert lab("down", running.name).stdout == f"lab {running.name} is down\n"
+        assert lab("down", running.name).stdout.startswith(f"lab {running.name} is down")
         again = lab("down", running.name, check=False)
         assert again.returncode == 2 and f"no lab called '{running.name}'" in again.stderr
+
+
+def test_down_does_not_wait_until_the_kernel_has_tidied_up() -> None:
+    """A suspended command (Ctrl-Z) reaps nothing of what it ran in the lab, so that the sandbox cannot end."""
+    with up("rack") as running:
+        suspended = running.start("vm1", "sleep", "600")
+        try:
+            while not running.exec("vm1", "pgrep", "-x", "sleep", check=False):
+                assert suspended.poll() is None
+            suspended.send_signal(signal.SIGSTOP)
+            said = lab("down", running.name).stdout
+            assert said == f"lab {running.name} is down; the kernel is still removing its processes and interfaces\n"
+            lab("up", "rack", "--name", running.name, "--quiet")
+            assert running.ping("vm1", "vm3").received
+        finally:
+            suspended.send_signal(signal.SIGCONT)
+            suspended.wait(10)
 
 
 @pytest.mark.parametrize("overlay", ["vxlan", "vlan"])

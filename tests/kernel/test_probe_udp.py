@@ -51,8 +51,8 @@ def test_every_probe_is_answered_at_a_steady_rate(
     finish(process)
     seen = stream(tmp_path / "p")
     counts = count(seen, ALWAYS)
-    assert 500 < counts.sent <= 1100  # a busy machine skips some
-    assert (counts.lost, counts.duplicated) == (0, 0)
+    assert 500 < counts.probes_sent <= 1100  # a busy machine skips some
+    assert (counts.probes_lost, counts.probes_duplicated) == (0, 0)
     sent = [r.sent for r in seen.records]
     assert statistics.median(b - a for a, b in pairwise(sent)) == pytest.approx(0.001, abs=0.0001)
     median = rtt_ms(seen, ALWAYS)
@@ -79,7 +79,7 @@ def test_an_outage_is_measured_and_its_probes_are_lost(tmp_path: Path) -> None:
     seen = stream(tmp_path / "p")
     gap = outage(seen, Window(down, up))
     assert up - down - 0.05 < gap.end - gap.start < up - down + 0.1
-    assert count(seen, Window(down, up)).lost > 150
+    assert count(seen, Window(down, up)).probes_lost > 150
     assert not gap.open
 
 
@@ -95,7 +95,7 @@ def test_errors_of_the_prober_are_lost_probes_and_do_not_end_it(
     time.sleep(0.6)
     finish(process)
     seen = stream(tmp_path / "p")
-    assert count(seen, ALWAYS).lost > 100
+    assert count(seen, ALWAYS).probes_lost > 100
     assert seen.records[-1].answers
 
 

@@ -285,11 +285,12 @@ def over(name: str, slower: float = 0.0) -> Result:
     set_to = {"mode": "controller"} | dict(option.split("=") for option in options)
     macs, fabric = 12 if overlay == "vlan" else 0, 8 if overlay in ("trill", "fabricpath") else 0
     core = {name: NodeState(0, macs, 0, 9, fabric) for name in ("r1", "r2", "r3", "leaf1", "leaf2")}
-    paths_used = {"by spine1": 100} if name in ("vlan", "mpls wire=gre") else {"by spine1": 53, "by spine2": 47}
+    by_path = {"by spine1": 100} if name in ("vlan", "mpls wire=gre") else {"by spine1": 53, "by spine2": 47}
     return replace(
         whole, lab=replace(whole.lab, options=set_to), mtu=Mtu(1600, 1500, added, 1600 - added),
         wire=Wire([h.name for h in front], added, [*front, Header("ip", 20)], "r1-r2", 1000, 98, 98 + added),
-        entropy=Entropy("web", "peer", 100, 2, paths_used), bum=Bum(140, 120, 15, 5, 0) if learns else Bum(0),
+        entropy=Entropy("web", "peer", 100, 2, len(by_path), by_path),
+        bum=Bum(140, 120, 15, 5, 0) if learns else Bum(0, 0, 0, 0, 0),
         state=whole.state | core,
     )  # fmt: skip
 

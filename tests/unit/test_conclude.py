@@ -11,7 +11,7 @@ import pytest
 from underlays import shipped, topology
 
 from chimera.measure.conclude import _Whereabouts, bum, migrations, wire
-from chimera.measure.instruments import Instruments
+from chimera.measure.instruments import Checkpoint, Instruments
 from chimera.measure.listen import Heard, Stray
 from chimera.measure.sessions import TcpSession
 from chimera.model.record import MigrationRecord
@@ -104,7 +104,8 @@ def test_probes_of_another_vm_or_of_another_time_do_not_count() -> None:
     over = stream(flow=3, seconds=0.5)  # ended before the migration began
     (move,) = concluded([record()], stream("web2", flow=2, silent=(2.0, 3.0)), over)
     assert move.vantage_points == []
-    assert (move.outage_ms, move.network_outage_ms, move.probes_sent) == (None, None, 0)
+    assert (move.outage_ms, move.network_outage_ms, move.probes_sent) == (None, None, None)
+    assert (move.probes_lost, move.probes_duplicated, move.misdelivered) == (None, None, None)
 
 
 def test_a_migration_given_up_before_the_stun_has_its_rounds_its_time_and_its_vantage_points() -> None:
@@ -117,7 +118,7 @@ def test_a_migration_given_up_before_the_stun_has_its_rounds_its_time_and_its_va
     assert (move.outage_ms, move.precopy_s, len(move.rounds)) == (pytest.approx(110), pytest.approx(0.8), 2)
     assert move.machine_stall_ms == pytest.approx(45), "where nothing was frozen, every pause is the machine's"
     assert move.vantage_points[0].unobserved_ms == pytest.approx(30, abs=10), "the responder was not run, within it"
-    assert move.probes_lost == 10
+    assert (move.probes_lost, move.misdelivered) == (10, None)  # nobody listened at other ports
     assert move.probes_sent == pytest.approx(120, abs=2)
 
 
@@ -143,7 +144,8 @@ WELL = TcpSession(True, 1, 20.0, 1000, 1000, True, True, 60.0, 2, 60.0, 1, "")
 def test_the_first_checkpoint_after_a_migration_speaks_for_it() -> None:
     measured = instruments()
     dead = replace(WELL, alive=False)
-    measured.checkpoints.extend([(T0 + 1.5, dead), (T0 + 3.0, WELL), (T0 + 6.0, dead)])
+    told = [(T0 + 1.5, dead), (T0 + 3.0, WELL), (T0 + 6.0, dead)]
+    measured.checkpoints.extend(Checkpoint(when, "web1", session) for when, session in told)
     first, second = migrations([record(), record(at=3.5, ended=5.0)], measured, ORIGIN)
     assert (first.tcp_survived, second.tcp_survived) == (True, False)
 
@@ -155,14 +157,14 @@ def test_the_first_checkpoint_after_a_migration_speaks_for_it() -> None:
 )
 def test_a_session_that_lost_anything_did_not_survive(loss: dict[str, Any]) -> None:
     measured = instruments()
-    measured.checkpoints.append((T0 + 3.0, replace(WELL, **loss)))
+    measured.checkpoints.append(Checkpoint(T0 + 3.0, "web1", replace(WELL, **loss)))
     assert migrations([record()], measured, ORIGIN)[0].tcp_survived is False
 
 
 def test_without_a_checkpoint_afterwards_nothing_is_said() -> None:
     measured = instruments()
     assert migrations([record()], measured, ORIGIN)[0].tcp_survived is None
-    measured.checkpoints.append((T0 + 1.5, WELL))
+    measured.checkpoints += [Checkpoint(T0 + 1.5, "web1", WELL), Checkpoint(T0 + 3.0, "web2", WELL)]  # of another VM
     assert migrations([record()], measured, ORIGIN)[0].tcp_survived is None
 
 

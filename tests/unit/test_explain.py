@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from chimera.measure.explain import notes
-from chimera.model.result import Bum, Migration, PathReport, Vantage
+from chimera.measure import explain
+from chimera.model.result import Bum, Migration, PathReport, Vantage, Wire
 
 SEEN = Vantage("web4", "remote", 40.0, 60.0, 20.0, 900, 5, 0, 0, 1.0, 1.0, 1.06)
 MOVE = Migration("web1", "hv1", "hv3", 0.0, 1.0, 40.0, 60.0, 20.0, 900, 5, 0, 0, True, vantage_points=[SEEN])
@@ -15,6 +15,13 @@ SLOW = replace(MOVE, vantage_points=[SEEN, replace(SEEN, name="laptop", outage_m
 STRAIGHT = PathReport("web4", "web1", "before", 20.1, 2.0, ["web4", "hv3", "r2", "r1", "hv1", "web1"])
 LONG = replace(STRAIGHT, when="after", wan_crossings=4.0, rtt_ms=40.25)
 CONTROLLER, FLOOD = {"mode": "controller"}, {"mode": "flood"}
+VXLAN = Wire(["eth", "ip", "udp", "vxlan", "eth"], 50)
+
+
+def notes(
+    overlay: str, options: dict[str, str], moves: list[Migration], paths: list[PathReport], bum: Bum, wire: Wire = VXLAN
+) -> list[str]:
+    return explain.notes(overlay, options, moves, paths, bum, wire)
 
 
 def test_nothing_out_of_the_ordinary_needs_no_words() -> None:
@@ -26,6 +33,15 @@ def test_nothing_out_of_the_ordinary_needs_no_words() -> None:
 def test_flooded_copies_are_counted_by_kind() -> None:
     (note,) = notes("vlan", {}, [], [], Bum(12, broadcast=5, unknown_unicast=7))
     assert note.startswith("12 flooded copies crossed between sites (5 broadcast, 7 unknown unicast): ")
+
+
+def test_what_could_not_be_decoded_is_said_and_not_counted() -> None:
+    """An unknown wire format is no link without flooding."""
+    (note,) = notes("vxlan", CONTROLLER, [], [], Bum(undecoded=31))
+    assert note.startswith("31 frames crossed between sites in a format that the lab does not decode: ")
+    unknown = Wire(["eth", "ip", "udp", "unknown"], 54, link="wan")
+    (note,) = notes("vxlan", CONTROLLER, [], [], Bum(0), unknown)
+    assert note.startswith("On wan the VMs' frames are in a format that the lab does not decode: behind eth / ip")
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,9 @@ def flood(wires: Wires, ingress: str, tree: int) -> Flooded:
         assert hop < 64, "the hop count ran out"
         for port in wires.hear(node, interface):
             here = nodes[port.node]
-            if here.reverse_path.get(tree, {}).get(identifier) != port.interface:
-                continue
+            if port.interface not in here.trees.get(tree, ()):
+                continue  # heard on a LAN where it is not on the tree
+            assert here.reverse_path.get(tree, {}).get(identifier) == port.interface, f"{port}: a wrong path"
             if here.edge:
                 outcome.taken[port.node] += 1
                 continue

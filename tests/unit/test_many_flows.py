@@ -109,8 +109,8 @@ def test_an_icmp_error_about_a_probe_is_no_crossing() -> None:
 
 def test_nothing_circled_is_said_as_it_is() -> None:
     found = loop([], circle(again=None))
-    assert (found.frames, found.crossings_median, found.crossings_most) == (0, 0.0, 0)
-    assert (found.limit, found.reachable_after) == ("", None)
+    assert (found.frames, found.crossings_median, found.crossings_most) == (0, None, None)
+    assert (found.limit, found.started_at, found.reachable_after) == ("", None, None)
 
 
 @pytest.mark.parametrize(

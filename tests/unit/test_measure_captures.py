@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
-from scapy.all import ARP, IP, TCP, UDP, VXLAN, Dot1Q, Ether, IPv6
+from scapy.all import ARP, GRE, ICMP, IP, LLC, STP, TCP, UDP, VXLAN, Dot1Q, Dot3, Ether, IPv6
 from scapy.packet import Packet
 
-from chimera.measure.bum import addressee, bum, toward_edge, toward_side
+from chimera.measure.bum import UNDECODED, Located, Toward, addressee, copies, toward_edge, toward_side
 from chimera.measure.paths import WanCrossings, count_crossings, hops, wan_crossings
 from chimera.measure.pcapng import Frame
 from chimera.measure.wire_stack import wire
+from chimera.model.result import Bum
 from chimera.model.samples import ProbeRecord, ProbeStream, Window
 from chimera.wire.formats import LISP
 from chimera.wire.headers import carried
@@ -121,6 +122,12 @@ def test_a_capture_without_probes_says_nothing() -> None:
 # -- broadcast, unknown unicast, multicast -------------------------------------------------
 
 
+def bum(frames: Iterable[Frame], toward: Toward, located: Located) -> Bum:
+    found = copies(frames, toward, located)
+    counts = (found[kind] for kind in ("broadcast", "unknown_unicast", "multicast"))
+    return Bum(found.total() - found[UNDECODED], *counts, undecoded=found[UNDECODED])
+
+
 def at_vtep(mac: str, t: float) -> set[str]:
     return {VM_B: {"192.0.2.2"}, VM_A: {"192.0.2.1"}}.get(mac, set())
 
@@ -141,8 +148,34 @@ def test_the_underlays_own_frames_are_not_counted() -> None:
     frames = [
         frame(eth("ff:ff:ff:ff:ff:ff") / ARP(psrc="192.0.2.1", hwsrc=VM_A)),
         frame(eth("01:80:c2:00:00:0e") / IP(**ENDS[IP]) / TCP()),
+        frame(Dot3(src=VM_A, dst="01:80:c2:00:00:00") / LLC() / STP()),
+        frame(eth() / IP(**ENDS[IP], proto=89) / (b"\2\1" + bytes(42))),  # OSPF
+        frame(eth() / IP(**ENDS[IP]) / ICMP(type=11) / vm_frame().payload),  # an error that quotes a probe
+        frame(eth() / vm_frame().payload),  # a probe of a client, which is not tunnelled
+        frame(eth() / IP(**ENDS[IP], frag=100) / bytes(40)),
     ]
-    assert bum(frames, toward_edge, at_vtep).wan_frames == 0
+    found = bum(frames, toward_edge, at_vtep)
+    assert (found.wan_frames, found.undecoded) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        eth() / IP(**ENDS[IP]) / UDP(dport=6081) / (bytes(8) + bytes(vm_frame())),  # Geneve
+        eth() / IP(**ENDS[IP], proto=115) / (bytes(4) + bytes(vm_frame(dst="ff:ff:ff:ff:ff:ff"))),  # L2TPv3
+        Ether(src=VM_A, dst=VM_B, type=0x88E7) / (bytes(4) + bytes(vm_frame())),  # provider backbone bridging
+        eth() / IP(**ENDS[IP]) / UDP(dport=4789) / bytes(vxlan(vm_frame()))[42:54],  # nothing whole within
+        eth() / IP(**ENDS[IP]) / GRE(proto=0x9999) / bytes(40),
+    ],
+)
+def test_a_format_that_is_not_known_is_not_counted_as_nothing(unknown: Packet) -> None:
+    found = bum([frame(vxlan(vm_frame())), frame(unknown)], toward_edge, at_vtep)
+    assert (found.wan_frames, found.undecoded) == (0, 1)
+
+
+def test_the_stack_of_an_unknown_format_ends_with_a_word_for_it() -> None:
+    geneve = eth() / IP(**ENDS[IP]) / UDP(dport=6081) / (bytes(8) + bytes(vm_frame()))
+    assert wire([frame(geneve)], "wan").stack == ["eth", "ip", "udp", "unknown"]
 
 
 def test_in_a_vlan_the_side_of_the_link_decides() -> None:

@@ -126,7 +126,7 @@ def test_lost_and_duplicated_probes_are_counted_where_they_were_sent() -> None:
     base = stream(lost=Window(2.0, 2.1))
     twice = [ProbeRecord(r.sequence, r.sent, r.answers * (2 if r.sequence == 1950 else 1)) for r in base.records]
     counts = count(ProbeStream(7, "vm9", "vm1", "remote", 1.0, twice), window(1.8995, 2.1995))
-    assert (counts.sent, counts.lost, counts.duplicated) == (300, 100, 1)
+    assert (counts.probes_sent, counts.probes_lost, counts.probes_duplicated) == (300, 100, 1)
 
 
 def test_the_round_trip_is_the_median_of_the_window() -> None:

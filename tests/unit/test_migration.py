@@ -65,6 +65,7 @@ class Copied:
     def __init__(self, fails: str = "", error: Exception | None = None) -> None:
         self._fails, self._error = fails, error
         self.closed = False
+        self.arrived = 0
 
     def _do(self, what: str) -> None:
         if what == self._fails:
@@ -104,7 +105,9 @@ class Bench:
         patch.setattr(migration.kernel, "inside", lambda path: nullcontext())
         patch.setattr(migration.socket, "socket", lambda *_: channel)
         patch.setattr(migration, "_repeat", lambda channel, frame: None)
-        self.migrator = Migrator(self.network, self.said.append, lambda vm, switch: self.missing)  # type: ignore[arg-type]
+        network: Any = self.network
+        wired = lambda vm, switch: self.missing  # noqa: E731
+        self.migrator = Migrator(network, self.said.append, wired, lambda vm: nullcontext())
         patch.setattr(self.migrator, "_receiver", lambda hypervisor: None)
 
     def migrate(self, vm: str = "web1", to: str = "hv3", announce: str = "rarp") -> Any:

@@ -294,7 +294,7 @@ def test_what_this_topology_cannot_show_is_said() -> None:
 
 
 def test_a_loop_is_drawn() -> None:
-    loop = Loop("r1", "r1-r2", "hv1", "hop count", 31, 40, 29.0, 30, bystanders_sent=900)
+    loop = Loop("r1", "r1-r2", "hv1", "hop count", 31, 40, 29.0, 30, bystanders_sent=900, bystanders_lost=0)
     text = Page(render_comparison([Column("trill", replace(samples.over("trill"), loops=[loop]))])).text
     assert "30, hop count 31 at the first sighting" in text and "trill: 0 of 900" in text
 

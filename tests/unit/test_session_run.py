@@ -12,6 +12,7 @@ import report_samples as samples
 from chimera import session
 from chimera.model.errors import MigrationAborted
 from chimera.model.result import Expectation, Result
+from chimera.model.samples import LineTimes
 
 WHY = "migration of web1 to hv3 aborted: nothing moved for 3 s; it runs at hv1"
 
@@ -33,7 +34,8 @@ def play(
 ) -> tuple[Result, Instruments]:
     """A run of a scenario on nothing, whose result is a sample's."""
     instruments = Instruments()
-    lab = SimpleNamespace(instruments=instruments, lab=None)
+    network = SimpleNamespace(line_times=lambda: LineTimes(0, 0, 0.0))
+    lab = SimpleNamespace(instruments=instruments, lab=None, network=network)
     monkeypatch.setattr(session, "bring_up", lambda experiment, progress: lab)
     monkeypatch.setattr(session, "report", lambda made, run_s: samples.aborted())
     experiment: Any = SimpleNamespace(script=SimpleNamespace(run=run, check=check), expectations={})

@@ -1,6 +1,6 @@
 /* What TRILL and FabricPath share: the tables of a node, and the two ways a frame goes on.
  *
- * The tables are filled by the lab (chimera/net/fabric_tables.py) from the planned fabric, as a kernel's routing table
+ * The tables are filled by the lab (chimera/net/translators.py) from the planned fabric, as a kernel's routing table
  * is from a planned underlay. Programs only read them.
  */
 #ifndef CHIMERA_FABRIC_H
@@ -47,7 +47,7 @@ struct mac {
 	__u16 unused;
 };
 
-enum counter { PASSED_ON, FLOODED, DELIVERED, HOPS_USED_UP, NO_WAY, WRONG_PATH, MALFORMED, COUNTERS };
+enum counter { PASSED_ON, FLOODED, DELIVERED, HOPS_USED_UP, NO_WAY, NO_ADJACENCY, WRONG_PATH, MALFORMED, COUNTERS };
 
 #define TABLE(name, kind, most, key_type, value_type) \
 	struct { \
@@ -80,13 +80,36 @@ static __always_inline const struct node *this_node(void)
 	return bpf_map_lookup_elem(&self, &first);
 }
 
-/* The port at which frames of an ingress on a tree must arrive (RFC 6325 section 4.5.2). */
-static __always_inline int on_reverse_path(__u32 tree, __u32 ingress, __u32 ifindex)
+/* Whether a frame of a tree may come in at a port; what may not is counted (RFC 6325 section 4.5.2).
+ *
+ * The tree adjacency check comes first: on a LAN an RBridge also hears what others there send each other along trees
+ * that it is not on at that port. That is no fault, and another copy comes by its own port. The reverse path forwarding
+ * check finds a frame at a port of the tree that does not lead to its ingress: only while the topology changes.
+ */
+static __always_inline int may_arrive(__u32 tree, __u32 ingress, __u32 ifindex)
 {
+	const struct ports *ports = bpf_map_lookup_elem(&trees, &tree);
 	struct arrival from = {tree, ingress};
-	__u32 *expected = bpf_map_lookup_elem(&reverse_path, &from);
+	int adjacent = 0;
 
-	return expected && *expected == ifindex;
+	if (!ports) {
+		count(NO_WAY);
+		return 0;
+	}
+	for (__u32 i = 0; i < MOST_PORTS; i++) {
+		if (i >= ports->count)
+			break;
+		adjacent |= ports->ifindex[i] == ifindex;
+	}
+	if (!adjacent) {
+		count(NO_ADJACENCY);
+		return 0;
+	}
+	const __u32 *expected = bpf_map_lookup_elem(&reverse_path, &from);
+	if (expected && *expected == ifindex)
+		return 1;
+	count(WRONG_PATH);
+	return 0;
 }
 
 static __always_inline __u32 mixed(__u32 hash, __u32 word)

@@ -100,7 +100,10 @@ int translate(struct xdp_md *xdp)
 	__u32 ingress = switch_of(&path->from), ftag = bpf_ntohs(path->tag) >> 6, multi = is_group(path);
 	if (!me)
 		return XDP_DROP;
-	if (multi ? !on_reverse_path(ftag, ingress, xdp->ingress_ifindex) : switch_of(&path->to) != me->identifier) {
+	if (multi) {
+		if (!may_arrive(ftag, ingress, xdp->ingress_ifindex))
+			return XDP_DROP;
+	} else if (switch_of(&path->to) != me->identifier) {
 		count(WRONG_PATH);
 		return XDP_DROP;
 	}
@@ -132,13 +135,8 @@ int transit(struct __sk_buff *skb)
 	}
 	path.tag = bpf_htons(tag - 1);
 	bpf_skb_store_bytes(skb, offsetof(struct fabricpath_frame, tag), &path.tag, sizeof(path.tag), 0);
-	if (is_group(&path)) {
-		if (!on_reverse_path(tag >> 6, switch_of(&path.from), skb->ifindex)) {
-			count(WRONG_PATH);
-			return TC_ACT_SHOT;
-		}
-		return flood(skb, tag >> 6, 0);
-	}
+	if (is_group(&path))
+		return may_arrive(tag >> 6, switch_of(&path.from), skb->ifindex) ? flood(skb, tag >> 6, 0) : TC_ACT_SHOT;
 	const struct hop *hop = way_to(switch_of(&path.to), flow_hash(skb, sizeof(path), me->identifier));
 	if (!hop) {
 		count(NO_WAY);

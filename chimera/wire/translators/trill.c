@@ -95,12 +95,15 @@ int spell(struct __sk_buff *skb)
 	return out == skb->ifindex ? TC_ACT_OK : bpf_redirect(out, 0);
 }
 
+/* Whether a frame is for this edge; what is not is counted. */
 static __always_inline int is_to_me(const struct trill_header *trill, const struct node *me, __u32 ifindex)
 {
 	__u32 egress = bpf_ntohs(trill->egress), ingress = bpf_ntohs(trill->ingress);
 
 	if (trill->bits & bpf_htons(MULTI_DESTINATION))
-		return on_reverse_path(egress, ingress, ifindex);
+		return may_arrive(egress, ingress, ifindex);
+	if (egress != me->identifier)
+		count(WRONG_PATH);
 	return egress == me->identifier;
 }
 
@@ -123,10 +126,8 @@ int translate(struct xdp_md *xdp)
 		count(HOPS_USED_UP);
 		return XDP_DROP;
 	}
-	if (!is_to_me(&trill->outer, me, xdp->ingress_ifindex)) {
-		count(WRONG_PATH);
+	if (!is_to_me(&trill->outer, me, xdp->ingress_ifindex))
 		return XDP_DROP;
-	}
 	__u32 vlan = bpf_ntohs(trill->tag) & VLAN_ID;
 	__u16 payload = bpf_xdp_get_buff_len(xdp) - sizeof(*trill) + sizeof(trill->inner_macs);
 	__u8 macs[12];
@@ -167,13 +168,8 @@ int transit(struct __sk_buff *skb)
 	}
 	trill.bits = bpf_htons(bits - 1);
 	bpf_skb_store_bytes(skb, offsetof(struct trill_header, bits), &trill.bits, sizeof(trill.bits), 0);
-	if (bits & MULTI_DESTINATION) {
-		if (!on_reverse_path(egress, ingress, skb->ifindex)) {
-			count(WRONG_PATH);
-			return TC_ACT_SHOT;
-		}
-		return flood(skb, egress, 1);
-	}
+	if (bits & MULTI_DESTINATION)
+		return may_arrive(egress, ingress, skb->ifindex) ? flood(skb, egress, 1) : TC_ACT_SHOT;
 	const struct hop *hop = way_to(egress, flow_hash(skb, sizeof(trill), me->identifier));
 	if (!hop) {
 		count(NO_WAY);
