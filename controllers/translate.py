@@ -26,7 +26,6 @@ from chimera.model.flow import (
     Learn,
     Move,
     Output,
-    Resubmit,
     SetField,
     Value,
 )
@@ -183,8 +182,6 @@ def _action(action: Action) -> Any:  # noqa: PLR0911  one line per kind of actio
             return parser.OFPActionDecNwTtl()
         case CheckLarger(frame_bytes):
             return NXActionCheckPktLarger(frame_bytes)
-        case Resubmit(table):
-            return parser.NXActionResubmitTable(table_id=table)
         case Learn():
             return _learn(action)
     raise ValueError(f"{action} is an instruction, or unknown")

@@ -67,13 +67,6 @@ class Goto:
 
 
 @dataclass(frozen=True, slots=True)
-class Resubmit:
-    """Look up another table and come back (Nicira ``NXAST_RESUBMIT_TABLE``); ``in_port`` as it is."""
-
-    table: int
-
-
-@dataclass(frozen=True, slots=True)
 class Learn:
     """Add a flow from the packet at hand (Nicira ``NXAST_LEARN``).
 
@@ -94,7 +87,7 @@ class Learn:
     cookie: int = 0
 
 
-Action = Output | SetField | Move | DecTtl | CheckLarger | Goto | Resubmit | Learn
+Action = Output | SetField | Move | DecTtl | CheckLarger | Goto | Learn
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from chimera.model.flow import (
     Learn,
     Move,
     Output,
-    Resubmit,
     SetField,
 )
 from chimera.wire.ovsdb import add_bridge
@@ -104,8 +103,8 @@ LEARN = Learn(
             "priority=9,reg0=0x1 actions=check_pkt_larger(1464)->NXM_NX_REG0[0],set_field:0x1->tun_id,goto_table:2",
         ),
         (
-            Flow(0, 9, (("tunnel_id", 1),), (Move("eth_src", "eth_dst"), Resubmit(4))),
-            "priority=9,tun_id=0x1 actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],resubmit(,4)",
+            Flow(0, 9, (("tunnel_id", 1),), (Move("eth_src", "eth_dst"),)),
+            "priority=9,tun_id=0x1 actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]",
         ),
         (
             Flow(

@@ -115,7 +115,7 @@ def cut(lab: RunningLab, link: str) -> Iterator[None]:
 
 def link_between(lab: RunningLab, *nodes: str) -> str:
     links = lab.json("inspect", nodes[0])["links"]
-    return str(next(k["name"] for k in links if {k["a"]["node"], k["b"]["node"]} == set(nodes)))
+    return str(next(k["link"] for k in links if {end.partition(":")[0] for end in k["ends"]} == set(nodes)))
 
 
 def shared(made: Made) -> tuple[Counter[str], list[Seen]]:

@@ -73,8 +73,8 @@ class Ground:
 
     def port(self, neighbour: str) -> str:
         """The switch's interface that leads to a neighbour."""
-        links = [{link["a"]["node"]: link["a"], link["b"]["node"]: link["b"]} for link in self.links()]
-        return str(next(ends["tor"]["interface"] for ends in links if neighbour in ends))
+        links = [dict(end.split(":") for end in link["ends"]) for link in self.links()]
+        return str(next(ends["tor"] for ends in links if neighbour in ends))
 
     def links(self) -> list[dict[str, Any]]:
         return list(self.lab.json("inspect", "tor")["links"])
