@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from chimera.api import Server
@@ -27,7 +26,7 @@ from chimera.session import WORK, Experiment, Progress, Session, bring_up
 def hold(experiment: Experiment, run_dir: RunDir, progress: Progress, ready: int) -> int:
     """Bring a lab up, tell the launcher through the pipe ``ready``, and serve until ``down``."""
     session = bring_up(experiment, progress)
-    verbs = Verbs(session)
+    verbs = Verbs(session, run_dir)
     verbs.server = Server(run_dir.socket, verbs.table())
     sandbox.stay()
     os.write(ready, b"1")
@@ -50,8 +49,9 @@ class Verbs:
 
     server: Server
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, run_dir: RunDir) -> None:
         self._session = session
+        self._run_dir = run_dir
         self._network = session.network
         self._lab = session.lab
         self._captures: dict[str, Capture] = {}
@@ -224,16 +224,16 @@ class Verbs:
             )  # fmt: skip
         return {"link": link}
 
-    def capture_stop(self, progress: Progress, link: str, to: str) -> dict[str, Any]:
+    def capture_stop(self, progress: Progress, link: str) -> dict[str, Any]:
         """End a capture and put its file into the run directory, where the command that asked picks it up."""
         with self._lock:
             capture = self._captures.pop(link, None)
         if capture is None:
             raise SessionError(f"link {link} is not being captured")
         counts = capture.stop()
-        path = Path(to)
-        shutil.copy(capture.files[link], path)
-        return {"bytes": path.stat().st_size, "counts": counts}
+        path = self._run_dir.path / f"capture-{time.monotonic_ns()}.pcapng"
+        shutil.copyfile(capture.files[link], path)
+        return {"file": path.name, "bytes": path.stat().st_size, "counts": counts}
 
     def down(self, progress: Progress) -> dict[str, Any]:
         """End the lab."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +39,6 @@ from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
 from chimera.net.ovs import FOLDER as OVS_FOLDER
-from chimera.net.rundir import PARTIAL
 from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
@@ -339,32 +336,6 @@ def _check_lab(result: Result, expectations: Mapping[str, str], expect: Expect) 
     for figure, condition in expectations.items():
         passed, detail = holds(result, figure, condition)
         expect(f"{figure} {condition}", passed, detail)
-
-
-@contextmanager
-def output_folder(out: Path | None, name: str) -> Iterator[Path | None]:
-    """A folder to write results into, which replaces ``out`` only when everything is written.
-
-    What was in ``out`` before and is not written anew stays there. Until the end nothing is made but one folder in
-    ``out`` itself, or in the nearest folder above it that is there, so that moving its content crosses no mount.
-    """
-    if out is None:
-        yield None
-        return
-    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.is_dir())
-    partial = nearest / f"{PARTIAL}{name}"
-    partial.mkdir()
-    try:
-        yield partial
-        out.mkdir(parents=True, exist_ok=True)
-        for item in sorted(partial.rglob("*")):
-            target = out / item.relative_to(partial)
-            if item.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                item.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def failed(result: Result) -> list[Expectation]:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from chimera.model.errors import InputError, MachineError, SessionError, did_you_mean
+from chimera.output import PARTIAL
 
 ROOT = Path("/run/chimera")
 _TRIES = 50
 _LOOKED_AT_S = 0.002  # other commands hold a lock this long to see whether a session does
-PARTIAL = ".lab-partial-"  # prefix of what is being written into --out
 
 
 @dataclass

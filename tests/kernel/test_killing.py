@@ -22,7 +22,7 @@ SEED = 20261122
 KILLS = 50
 INTERRUPTS = 8
 OUT = Path("/run/results")
-RUN = ("run", "vmotion", "--topology", "rack", "--out", str(OUT / "r"), "-q")
+RUN = ("run", "vmotion", "--topology", "rack", "--out", str(OUT / "r"), "--force", "-q")
 
 
 def _snapshot() -> dict[str, Any]:
