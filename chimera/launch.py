@@ -37,12 +37,12 @@ def launch(
     """
     assert experiment.script is not None
     session.need_machine(experiment)
-    run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}")
+    run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}", rundir.RUN)
     handover = run_dir.path / "result.json"
     reason = run_dir.path / "why"
     shown = out / below if out else Path()
     try:
-        run_dir.describe(kind="run", out=str(shown.absolute()) if out else None, scenario=experiment.script.name)
+        run_dir.describe(out=str(shown.absolute()) if out else None, scenario=experiment.script.name)
         with output.staged(out, below, run_dir.name) as partial:
             child = sandbox.launch(
                 run_dir,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import signal
+from collections.abc import Callable
 
 import click
 
@@ -31,14 +33,14 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
     common.need_root()
     need_machine(experiment)
     progress = common.progress(quiet)
-    run_dir = rundir.claim(name or experiment.topology.name)
+    run_dir = rundir.claim(name or experiment.topology.name, rundir.LAB)
     listening, ready = os.pipe()
     try:
         child = sandbox.launch(run_dir, lambda: hold(experiment, run_dir, progress, ready), detach=True)
         os.close(ready)
         try:
             run_dir.describe(
-                kind="up", pid=child.pid, topology=experiment.topology.name, overlay=experiment.overlay.name,
+                pid=child.pid, topology=experiment.topology.name, overlay=experiment.overlay.name,
                 options=experiment.options,
             )  # fmt: skip
             select.select([listening], [], [])
@@ -55,7 +57,7 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
 
 @click.command(short_help="End a lab.")
 @click.argument("name", required=False, envvar="LAB", shell_complete=complete_lab)
-@click.option("--all", "every", is_flag=True, help="End every lab.")
+@click.option("--all", "every", is_flag=True, help="End every lab that stays up.")
 def down(name: str | None, every: bool) -> None:
     """End the lab called NAME, or $LAB, or the only one that runs.
 
@@ -65,24 +67,34 @@ def down(name: str | None, every: bool) -> None:
     from chimera.net import rundir
 
     rundir.sweep()
-    for path in [rundir.find(n) for n in rundir.running()] if every else [rundir.find(name)]:
-        _end(path.name)
-        click.echo(f"lab {path.name} is down")
+    for lab in rundir.labs() if every else [rundir.find(name).name]:
+        _end(lab)
+        click.echo(f"lab {lab} is down")
+    for pid, lab in rundir.lost().items() if every else ():
+        _kill(pid, lambda pid: pid in rundir.lost())
+        click.echo(f"lab {lab}, whose run directory was gone, is down")
 
 
 def _end(name: str) -> None:
     """Kill the session: the kernel takes everything else with it; then sweep its directory."""
-    import signal
-
     from chimera.net import rundir
 
     path = rundir.ROOT / name
-    pid = int(rundir.facts(path)["pid"])
-    descriptor = os.pidfd_open(pid)
+    _kill(rundir.session_pid(path), lambda pid: rundir.is_held_by(path, pid))
+    rundir.sweep()
+
+
+def _kill(pid: int, is_it: Callable[[int], bool]) -> None:
+    """End a session and wait until it has ended, unless the PID is another process's by now."""
     try:
-        if rundir.is_held_by(path, pid):
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if is_it(pid):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        select.select([descriptor], [], [], 30)
+            select.select([descriptor], [], [], 30)
+    except ProcessLookupError:
+        pass  # it has ended meanwhile
     finally:
         os.close(descriptor)
-    rundir.sweep()
