@@ -58,7 +58,7 @@ def test_full_disks_owners_and_links(tmp_path: Path) -> None:
 
     def act() -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for size in ("4k", "48k"):  # no room for the captures, and none for the report
+        for size in ("4k", "16k"):  # no room for the captures, and none for the report
             disk = tmp_path / size
             disk.mkdir()
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
@@ -84,7 +84,7 @@ def test_full_disks_owners_and_links(tmp_path: Path) -> None:
         return found
 
     found = on_a_host_of_its_own(act)
-    for size, what in (("4k", "new/captures"), ("48k", "new")):
+    for size, what in (("4k", "new/captures"), ("16k", "new")):
         status, said, left = found[size]
         assert status == 3, said
         assert f"lab: cannot write {tmp_path / size / what}: No space left on device\n  to fix: make room" in said
