@@ -8,9 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from chimera.api import Server
+from chimera.load.units import BANDWIDTH, DELAY, LOSS
 from chimera.measure import state
 from chimera.measure.recorder import Capture, start_capture
 from chimera.measure.trace import trace
@@ -42,6 +46,33 @@ def _let_go_of_terminal() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+
+
+_Delay = Annotated[float, Meta(ge=DELAY.low, le=DELAY.high)]
+
+
+class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change of an impairment: the figures that are given; a bandwidth of 0 is unlimited."""
+
+    bandwidth_mbps: Annotated[float, Meta(ge=0, le=BANDWIDTH.high)] | None = None
+    delay_ms: _Delay | None = None
+    jitter_ms: _Delay | None = None
+    loss_percent: Annotated[float, Meta(ge=LOSS.low, le=LOSS.high)] | None = None
+
+    def of(self, impairment: Impairment) -> Impairment:
+        """The impairment with the changes.
+
+        Raises:
+            InputError: frames would have to arrive before they were sent.
+        """
+        given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        changed = replace(impairment, **given)
+        if changed.jitter_ms > changed.delay_ms:
+            raise InputError(
+                f"{changed.jitter_ms:g} ms of jitter are more than the delay: a frame would arrive before it was sent\n"
+                f"    allowed: at most {changed.delay_ms:g} ms\n    fix: lower the jitter, or raise the delay"
+            )
+        return changed
 
 
 class Verbs:
@@ -157,15 +188,19 @@ class Verbs:
             raise InputError(
                 f"no setting '{next(iter(given))}' for a migration\n    allowed: {', '.join(MIGRATION_SETTINGS)}"
             )
-        self._lab.migrator.announce_progress(progress)
-        record = self._lab.migrator.migrate(vm, to, chosen)
+        record = self._lab.migrator.reporting_to(progress).migrate(vm, to, chosen)
         return {
             "vm": vm, "source": record.source, "destination": to, "stun_ms": round(record.stun_ms, 3),
             "precopy_s": round(record.precopy_s, 4), "rounds": record.rounds, "announce": chosen.announce,
         }  # fmt: skip
 
     def link(
-        self, progress: Progress, name: str, action: str, changes: dict[str, float], direction: str
+        self,
+        progress: Progress,
+        name: str,
+        action: Literal["show", "cut", "restore", "set"] = "show",
+        changes: Changes = Changes(),  # noqa: B008 - it is frozen
+        direction: Literal["both", "forward", "backward"] = "both",
     ) -> dict[str, Any]:
         """Cut, restore or change a link, or only show it."""
         cable = self._network.cable(name)
@@ -176,7 +211,7 @@ class Verbs:
                 self._lab.restore(name)
             elif action == "set":
                 forward, backward = (
-                    replace(old, **changes) if direction in ("both", side) else old
+                    changes.of(old) if direction in ("both", side) else old
                     for side, old in (("forward", cable.link.forward), ("backward", cable.link.backward))
                 )
                 cable.impair(forward, backward)

@@ -51,7 +51,6 @@ from chimera.scenario.scripts import MIGRATION_SETTINGS, Script, find_script, mi
 
 OPENFLOW_PORT = 6653
 WORK = Path("/run/lab")  # in the sandbox: its own memory
-_MARKED_S = 1.0  # control messages this near a migration appear on its time axis
 
 Progress = Callable[[str], None]
 
@@ -234,6 +233,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     controller.wait_synced(built.switches_on(), built.interfaces_on())
     instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
     migrator = Migrator(built, progress, controller.wait_wired)
+    controller.log.migrations = migrator.records
     lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
     up_s = time.time() - started
     progress(f"up in {up_s:.2f} s")
@@ -276,6 +276,9 @@ def report(session: Session, run_s: float) -> Result:
     found_paths = conclude.path_reports(instruments)
     flooded = conclude.bum(instruments, records, experiment.wiring.segments_at)
     hints = explain.notes(experiment.overlay.name, experiment.options, moved, found_paths, flooded)
+    if session.controller.log.forgotten:
+        count = session.controller.log.forgotten
+        hints.append(f"{count} control messages near migrations are counted, and too many to be shown one by one")
     if not fits(experiment.mtu):
         hints = [experiment.mtu.consequence, *hints]
     return Result(
@@ -316,15 +319,9 @@ def _lab_info(session: Session) -> LabInfo:
 
 def _control(session: Session, origin: float) -> Control:
     """Control messages by type, from the controller's own count of what it sent and received."""
-    counted: dict[str, int] = {}
-    for message in session.controller.messages:
-        counted[message.type] = counted.get(message.type, 0) + 1
-    near = [
-        ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes)
-        for m in session.controller.messages
-        if any(r.started - _MARKED_S <= m.t <= r.ended + _MARKED_S for r in session.lab.migrator.records)
-    ]
-    return Control(counted, sum(m.bytes for m in session.controller.messages), near)
+    log = session.controller.log
+    near = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in log.near()]
+    return Control(dict(log.counts), log.bytes, near)
 
 
 def _mark(moment: Moment, origin: float) -> Mark:

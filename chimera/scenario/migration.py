@@ -8,6 +8,7 @@ moved, every failure leaves it running at the source.
 
 from __future__ import annotations
 
+import copy
 import socket
 import threading
 import time
@@ -55,9 +56,11 @@ class Migrator:
         self._reserved: dict[str, dict[str, int]] = {}
         self._receivers: dict[str, Receiver] = {}
 
-    def announce_progress(self, progress: Callable[[str], None]) -> None:
-        """Tell somebody else how migrations go from now on."""
-        self._progress = progress
+    def reporting_to(self, progress: Callable[[str], None]) -> Migrator:
+        """This migrator for somebody who asks for migrations: hears of those alone; all else is shared."""
+        mine = copy.copy(self)
+        mine._progress = progress
+        return mine
 
     def migrate(self, vm_name: str, destination: str, settings: Settings) -> MigrationRecord:
         """Move a VM.

@@ -84,11 +84,14 @@ def test_a_session_outlives_the_thread_that_launched_it() -> None:
         time.sleep(300)
         return 0
 
+    def launch() -> None:
+        children.append(sandbox.launch(run, session))
+        assert os.read(reading, 2) == b"up"  # and this thread ends
+
     try:
-        thread = threading.Thread(target=lambda: children.append(sandbox.launch(run, session)))
+        thread = threading.Thread(target=launch)
         thread.start()
         thread.join()
-        assert os.read(reading, 2) == b"up"
         time.sleep(0.2)
         assert os.waitpid(children[0].pid, os.WNOHANG) == (0, 0), "it ended with the thread"
     finally:

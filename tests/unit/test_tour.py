@@ -26,9 +26,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
     """What the run of each overlay comes to; good results where the test says nothing else."""
     outcomes: dict[str, Outcome] = {}
 
-    def launch(
-        experiment: Experiment, *, out: Path | None, below: str, record_all: bool, progress: Progress
-    ) -> Result:
+    def launch(experiment: Experiment, *, out: Path | None, below: str, record_all: bool, progress: Progress) -> Result:
         name = experiment.overlay.name
         progress(f"running {name}")
         found = outcomes.get(name, samples.over(name))
