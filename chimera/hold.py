@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from chimera import output
 from chimera.api import Server
 from chimera.load.units import BANDWIDTH, DELAY, LOSS
 from chimera.measure import state
@@ -267,7 +268,8 @@ class Verbs:
             raise SessionError(f"link {link} is not being captured")
         counts = capture.stop()
         path = self._run_dir.path / f"capture-{time.monotonic_ns()}.pcapng"
-        shutil.copyfile(capture.files[link], path)
+        with output.refusals(path):
+            shutil.copyfile(capture.files[link], path)
         return {"file": path.name, "bytes": path.stat().st_size, "counts": counts}
 
     def down(self, progress: Progress) -> dict[str, Any]:
