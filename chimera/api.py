@@ -2,24 +2,80 @@
 
 A request is one line, ``{"verb": …, "arguments": {…}}``. Answers are lines of ``{"progress": text}`` while it
 goes on and one ``{"result": …}`` or ``{"error": text, "exit": status}`` in the end. The web page to come will
-speak the same.
+speak the same. What a verb can be asked is declared by its function's parameters, and checked before it is called.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from chimera.model.codec import to_json
-from chimera.model.errors import LabError, SessionError
+from chimera.model.errors import InputError, LabError, SessionError
 
 Handler = Callable[..., Any]
 _REQUEST_LIMIT = 1 << 20
+
+
+class Verb:
+    """A function that can be asked for, and what it can be asked: its parameters, by their types.
+
+    Types may be narrow, ``Literal`` or ``Annotated[float, Meta(ge=0)]`` as msgspec has them. ``progress`` is not for a
+    request to give: it leads to whoever asked.
+    """
+
+    def __init__(self, name: str, handler: Handler) -> None:
+        hints = get_type_hints(handler, include_extras=True)
+        fields: list[Any] = [
+            (each.name, hints.get(each.name, Any), *(() if each.default is each.empty else (each.default,)))
+            for each in inspect.signature(handler).parameters.values()
+            if each.name != "progress"
+        ]
+        self._name, self._handler = name, handler
+        self._arguments = msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+
+    def __call__(self, arguments: Mapping[str, Any], progress: Callable[[str], None]) -> Any:
+        """Do it.
+
+        Raises:
+            InputError: an argument is unknown, missing or not as declared; nothing was done.
+        """
+        try:
+            checked = msgspec.convert(dict(arguments), self._arguments)
+        except msgspec.ValidationError as error:
+            what = str(error).replace(" - at `$.", " - at `")
+            raise InputError(f"{self._name}: {what}\n    allowed: {', '.join(self.allowed()) or 'nothing'}") from error
+        given = {name: getattr(checked, name) for name in self._arguments.__struct_fields__}
+        return self._handler(progress=progress, **given)
+
+    def allowed(self) -> list[str]:
+        """Each argument with what it may be."""
+        return list(_described(msgspec.inspect.type_info(self._arguments), ""))
+
+
+def _described(kind: msgspec.inspect.Type, name: str) -> Iterator[str]:
+    match kind:
+        case msgspec.inspect.StructType(fields=fields):
+            for field in fields:
+                yield from _described(field.type, f"{name}.{field.name}" if name else field.name)
+        case msgspec.inspect.UnionType(types=types):
+            yield from (text for each in types if not isinstance(each, msgspec.inspect.NoneType)
+                        for text in _described(each, name))  # fmt: skip
+        case msgspec.inspect.LiteralType(values=values):
+            yield f"{name} ({' | '.join(map(str, values))})"
+        case msgspec.inspect.FloatType(ge=low, le=high) if low is not None and high is not None:
+            yield f"{name} ({low:g} to {high:g})"
+        case _:
+            words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "object"}
+            yield f"{name} ({words.get(type(kind).__name__.removesuffix('Type').lower(), 'anything')})"
 
 
 class Server:
@@ -29,7 +85,7 @@ class Server:
     """
 
     def __init__(self, path: Path, verbs: Mapping[str, Handler]) -> None:
-        self._verbs = verbs
+        self._verbs = {name: Verb(name, handler) for name, handler in verbs.items()}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         os.chmod(path, 0o600)
@@ -66,10 +122,10 @@ class Server:
             verb, arguments = str(request["verb"]), dict(request.get("arguments", {}))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SessionError(f"not a request: {error}") from error
-        handler = self._verbs.get(verb)
-        if handler is None:
+        act = self._verbs.get(verb)
+        if act is None:
             raise SessionError(f"no verb '{verb}': there are {', '.join(self._verbs)}")
-        return handler(progress=lambda text: _send(channel, to_json({"progress": _text(text)})), **arguments)
+        return act(arguments, lambda text: _send(channel, to_json({"progress": _text(text)})))
 
 
 def _text(said: object) -> str:

@@ -32,12 +32,12 @@ class Pollable(Protocol):
         """The descriptor."""
 
 
-def slowness() -> float:
+def slowness(clock: Callable[[], float] = time.monotonic) -> float:
     """How many times longer a piece of work takes here and now than where the limits were chosen: 1 to ``SLOWEST``."""
-    begin, total = time.monotonic(), 0
+    begin, total = clock(), 0
     for number in range(_WORK):
         total = (total * 31 + number) & 0xFFFFFF
-    return min(max((time.monotonic() - begin) / _WORK_S, 1.0), SLOWEST)
+    return min(max((clock() - begin) / _WORK_S, 1.0), SLOWEST)
 
 
 def exceeds(spent_s: float, limit_s: float, slow: Callable[[], float] = slowness) -> bool:

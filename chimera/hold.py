@@ -8,10 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
+from msgspec import Meta
+
+from chimera import output
 from chimera.api import Server
+from chimera.load.units import BANDWIDTH, DELAY, LOSS
 from chimera.measure import conclude, state
 from chimera.measure.recorder import Capture, incomplete, start_capture
 from chimera.measure.trace import trace
@@ -27,7 +31,7 @@ from chimera.session import WORK, Experiment, Progress, Session, bring_up
 def hold(experiment: Experiment, run_dir: RunDir, progress: Progress, ready: int) -> int:
     """Bring a lab up, tell the launcher through the pipe ``ready``, and serve until ``down``."""
     session = bring_up(experiment, progress)
-    verbs = Verbs(session)
+    verbs = Verbs(session, run_dir)
     verbs.server = Server(run_dir.socket, verbs.table())
     sandbox.stay()
     os.write(ready, b"1")
@@ -45,13 +49,41 @@ def _let_go_of_terminal() -> None:
         os.dup2(source, target)
 
 
+_Delay = Annotated[float, Meta(ge=DELAY.low, le=DELAY.high)]
+
+
+class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change of an impairment: the figures that are given; a bandwidth of 0 is unlimited."""
+
+    bandwidth_mbps: Annotated[float, Meta(ge=0, le=BANDWIDTH.high)] | None = None
+    delay_ms: _Delay | None = None
+    jitter_ms: _Delay | None = None
+    loss_percent: Annotated[float, Meta(ge=LOSS.low, le=LOSS.high)] | None = None
+
+    def of(self, impairment: Impairment) -> Impairment:
+        """The impairment with the changes.
+
+        Raises:
+            InputError: frames would have to arrive before they were sent.
+        """
+        given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        changed = replace(impairment, **given)
+        if changed.jitter_ms > changed.delay_ms:
+            raise InputError(
+                f"{changed.jitter_ms:g} ms of jitter are more than the delay: a frame would arrive before it was sent\n"
+                f"    allowed: at most {changed.delay_ms:g} ms\n    fix: lower the jitter, or raise the delay"
+            )
+        return changed
+
+
 class Verbs:
     """What a running lab can be asked to do; every method is a verb and returns JSON-able data."""
 
     server: Server
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, run_dir: RunDir) -> None:
         self._session = session
+        self._run_dir = run_dir
         self._network = session.network
         self._lab = session.lab
         self._captures: dict[str, Capture] = {}
@@ -156,8 +188,7 @@ class Verbs:
             raise InputError(
                 f"no setting '{next(iter(given))}' for a migration\n    allowed: {', '.join(MIGRATION_SETTINGS)}"
             )
-        self._lab.migrator.announce_progress(progress)
-        record = self._lab.migrator.migrate(vm, to, chosen)
+        record = self._lab.migrator.reporting_to(progress).migrate(vm, to, chosen)
         _, stun_ms = conclude.stun(record, self._session.instruments.take_heartbeats(vm))
         return {
             "vm": vm, "source": record.source, "destination": to,
@@ -167,7 +198,12 @@ class Verbs:
         }  # fmt: skip
 
     def link(
-        self, progress: Progress, name: str, action: str, changes: dict[str, float], direction: str
+        self,
+        progress: Progress,
+        name: str,
+        action: Literal["show", "cut", "restore", "set"] = "show",
+        changes: Changes = Changes(),  # noqa: B008 - it is frozen
+        direction: Literal["both", "forward", "backward"] = "both",
     ) -> dict[str, Any]:
         """Cut, restore or change a link, or only show it."""
         cable = self._network.cable(name)
@@ -178,7 +214,7 @@ class Verbs:
                 self._lab.restore(name)
             elif action == "set":
                 forward, backward = (
-                    replace(old, **changes) if direction in ("both", side) else old
+                    changes.of(old) if direction in ("both", side) else old
                     for side, old in (("forward", cable.link.forward), ("backward", cable.link.backward))
                 )
                 cable.impair(forward, backward)
@@ -226,16 +262,18 @@ class Verbs:
             )  # fmt: skip
         return {"link": link}
 
-    def capture_stop(self, progress: Progress, link: str, to: str) -> dict[str, Any]:
+    def capture_stop(self, progress: Progress, link: str) -> dict[str, Any]:
         """End a capture and put its file into the run directory, where the command that asked picks it up."""
         with self._lock:
             capture = self._captures.pop(link, None)
         if capture is None:
             raise SessionError(f"link {link} is not being captured")
         counts = capture.stop()
-        path = Path(to)
-        shutil.copy(capture.files[link], path)
-        return {"bytes": path.stat().st_size, "counts": counts, "note": incomplete("The capture", counts)}
+        path = self._run_dir.path / f"capture-{time.monotonic_ns()}.pcapng"
+        with output.refusals(path):
+            shutil.copyfile(capture.files[link], path)
+        note = incomplete("The capture", counts)
+        return {"file": path.name, "bytes": path.stat().st_size, "counts": counts, "note": note}
 
 
 def _shown(impairment: Impairment) -> dict[str, float]:

@@ -10,36 +10,45 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from chimera import session
+from chimera import output, session
 from chimera.model.codec import from_json, to_json
 from chimera.model.errors import LabError, SessionError
 from chimera.model.result import Result
 from chimera.net import rundir, sandbox
 from chimera.net.sandbox import Child
+from chimera.report.folders import REPORT, RESULT
 from chimera.report.html import write_html
 from chimera.report.json import write_json
-from chimera.session import Experiment, Progress, output_folder
+from chimera.session import Experiment, Progress
 
+CAPTURES = "captures"
 _numbers = itertools.count(1)
 
 
-def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progress: Progress) -> Result:
-    """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html`` and captures to ``out``.
+def launch(
+    experiment: Experiment, *, out: Path | None, below: str = "", record_all: bool, progress: Progress
+) -> Result:
+    """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html`` and captures.
+
+    They go to ``out/below``, where they are given: ``out`` as the user named it, ``below`` without following links.
 
     Raises:
         LabError: it ended without a result; the error says why, as far as the session could, and has its exit status.
     """
     assert experiment.script is not None
     session.need_machine(experiment)
-    run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}")
+    run_dir = rundir.claim(f"run-{os.getpid()}-{next(_numbers)}", rundir.RUN)
     handover = run_dir.path / "result.json"
     reason = run_dir.path / "why"
+    shown = out / below if out else Path()
     try:
-        run_dir.describe(kind="run", out=str(out.absolute()) if out else None, scenario=experiment.script.name)
-        with output_folder(out, run_dir.name) as partial:
+        run_dir.describe(out=str(shown.absolute()) if out else None, scenario=experiment.script.name)
+        with output.staged(out, below, run_dir.name) as partial:
             child = sandbox.launch(
                 run_dir,
-                lambda: _with_reason(reason, lambda: _inside(experiment, handover, partial, record_all, progress)),
+                lambda: _with_reason(
+                    reason, lambda: _inside(experiment, handover, partial, shown, record_all, progress)
+                ),
             )
             status = _wait(child)
             if status:
@@ -48,8 +57,9 @@ def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progre
             result = from_json(handover.read_bytes(), Result)
             result = replace(result, timing=replace(result.timing, down_s=round(down_s, 3)))
             if partial:
-                write_json(result, partial / "result.json")
-                write_html(result, partial / "report.html")
+                with output.refusals(shown):
+                    write_json(result, partial / RESULT)
+                    write_html(result, partial / REPORT)
         return result
     finally:
         run_dir.remove()
@@ -85,13 +95,16 @@ def _with_reason(reason: Path, session: Callable[[], int]) -> int:
         raise
 
 
-def _inside(experiment: Experiment, handover: Path, partial: Path | None, record_all: bool, progress: Progress) -> int:
-    """What the first process of the sandbox does."""
+def _inside(
+    experiment: Experiment, handover: Path, partial: Path | None, shown: Path, record_all: bool, progress: Progress
+) -> int:
+    """What the first process of the sandbox does; ``shown`` is what ``partial`` will be."""
     result, instruments = session.run(experiment, progress=progress, record_all=record_all)
     if partial and instruments.recordings:
-        (partial / "captures").mkdir()
-        for name, path in instruments.recordings.items():
-            shutil.copy(path, partial / "captures" / f"{name}.pcapng")
-        result = replace(result, captures=[f"captures/{name}.pcapng" for name in instruments.recordings])
+        with output.refusals(shown / CAPTURES):
+            (partial / CAPTURES).mkdir()
+            for name, path in instruments.recordings.items():
+                shutil.copyfile(path, partial / CAPTURES / f"{name}.pcapng")
+        result = replace(result, captures=[f"{CAPTURES}/{name}.pcapng" for name in instruments.recordings])
     handover.write_bytes(to_json(result))
     return 0

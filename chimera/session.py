@@ -7,10 +7,8 @@ starts nothing; :func:`run` and :func:`hold` are what the first process of the s
 from __future__ import annotations
 
 import platform
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +37,6 @@ from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
 from chimera.net.ovs import FOLDER as OVS_FOLDER
-from chimera.net.rundir import PARTIAL
 from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
@@ -52,7 +49,6 @@ from chimera.scenario.scripts import MIGRATION_SETTINGS, Script, find_script, mi
 
 OPENFLOW_PORT = 6653
 WORK = Path("/run/lab")  # in the sandbox: its own memory
-_MARKED_S = 1.0  # control messages this near a migration appear on its time axis
 
 Progress = Callable[[str], None]
 
@@ -226,6 +222,7 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
     wait_wired = controller.wait_wired if experiment.overlay.programs_vms else _wired_already
     migrator = Migrator(built, progress, wait_wired, instruments.responding)
+    controller.log.migrations = migrator.records
     lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
     up_s = time.time() - started
     progress(f"up in {up_s:.2f} s")
@@ -298,6 +295,9 @@ def report(session: Session, run_s: float) -> Result:
     flooded = conclude.bum(instruments, records, experiment.wiring.segments_at)
     on_the_wire = conclude.wire(instruments)
     hints = explain.notes(experiment.overlay.name, experiment.options, moved, found_paths, flooded, on_the_wire)
+    if session.controller.log.forgotten:
+        count = session.controller.log.forgotten
+        hints.append(f"{count} control messages near migrations are counted, and too many to be shown one by one")
     refused = [f"a switch refused: {text}" for text in session.controller.errors]
     if not fits(experiment.mtu):
         hints = [experiment.mtu.consequence, *hints]
@@ -339,15 +339,9 @@ def _lab_info(session: Session) -> LabInfo:
 
 def _control(session: Session, origin: float) -> Control:
     """Control messages by type, from the controller's own count of what it sent and received."""
-    counted: dict[str, int] = {}
-    for message in session.controller.messages:
-        counted[message.type] = counted.get(message.type, 0) + 1
-    near = [
-        ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes)
-        for m in session.controller.messages
-        if any(r.started - _MARKED_S <= m.t <= r.ended + _MARKED_S for r in session.lab.migrator.records)
-    ]
-    return Control(counted, sum(m.bytes for m in session.controller.messages), near)
+    log = session.controller.log
+    near = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in log.near()]
+    return Control(dict(log.counts), log.bytes, near)
 
 
 def _mark(moment: Moment, origin: float) -> Mark:
@@ -361,27 +355,3 @@ def _check_lab(result: Result, expectations: Mapping[str, str], expect: Expect) 
         expect(f"{figure} {condition}", passed, detail)
 
 
-@contextmanager
-def output_folder(out: Path | None, name: str) -> Iterator[Path | None]:
-    """A folder to write results into, which replaces ``out`` only when everything is written.
-
-    What was in ``out`` before and is not written anew stays there. Until the end nothing is made but one folder in
-    ``out`` itself, or in the nearest folder above it that is there, so that moving its content crosses no mount.
-    """
-    if out is None:
-        yield None
-        return
-    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.is_dir())
-    partial = nearest / f"{PARTIAL}{name}"
-    partial.mkdir()
-    try:
-        yield partial
-        out.mkdir(parents=True, exist_ok=True)
-        for item in sorted(partial.rglob("*")):
-            target = out / item.relative_to(partial)
-            if item.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                item.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -6,13 +6,14 @@ number) are the same. A run that ends without a result is a column that says why
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chimera import __version__
+from chimera import __version__, output
 from chimera.launch import launch
 from chimera.model.comparison import Comparison, Run
 from chimera.model.errors import InputError, LabError
@@ -120,7 +121,7 @@ def _run(leg: Leg, out: Path | None, record_all: bool, progress: Progress) -> Fi
     if leg.experiment is None:
         return Finished(replace(blank, outcome="no result", reason=leg.refusal, exit_status=1), None, 0.0)
     try:
-        result = launch(leg.experiment, out=out and out / leg.folder, record_all=record_all, progress=progress)
+        result = launch(leg.experiment, out=out, below=leg.folder, record_all=record_all, progress=progress)
     except LabError as error:
         failed = replace(blank, outcome="no result", reason=str(error), exit_status=error.exit_status)
         return Finished(failed, None, time.monotonic() - begin)
@@ -148,7 +149,10 @@ def _with(comparison: Comparison, planned: Sequence[Leg], finished: Sequence[Fin
 def _write(comparison: Comparison, finished: Sequence[Finished], out: Path | None) -> None:
     if out is None:
         return
-    write_comparison_json(comparison, out / COMPARISON)
     columns = [each.column for each in finished]
     columns += [Column(run.name, failure=run.reason, ran=False) for run in comparison.runs[len(finished) :]]
-    write_comparison(columns, out / PAGE)
+    with output.staged(out, "", f"comparison-{os.getpid()}") as partial:
+        assert partial is not None
+        with output.refusals(out):
+            write_comparison_json(comparison, partial / COMPARISON)
+            write_comparison(columns, partial / PAGE)

@@ -26,7 +26,7 @@ def isolated(name: str, measure: Callable[[Callable[[Mapping[str, Any]], None]],
     Raises:
         SessionError: it ended without telling anything; it has printed why.
     """
-    run_dir = rundir.claim(f"bench-{name}-{os.getpid()}")
+    run_dir = rundir.claim(f"bench-{name}-{os.getpid()}", rundir.BENCH)
     reading, writing = os.pipe()
 
     def tell(figures: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def standing(build: Callable[[], Answer]) -> Iterator[Callable[[str], dict[str, 
     ``build`` runs in it first and returns what answers, a line of text each time. Asking raises SessionError where the
     sandbox has ended; it has printed why.
     """
-    run_dir = rundir.claim(f"bench-{os.getpid()}-{next(_numbers)}")
+    run_dir = rundir.claim(f"bench-{os.getpid()}-{next(_numbers)}", rundir.BENCH)
     (asked, asking), (told, telling) = os.pipe(), os.pipe()
 
     def session() -> int:

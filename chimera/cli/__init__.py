@@ -101,37 +101,56 @@ class Interrupted(BaseException):
     """Ctrl-C, SIGTERM or a closed terminal; no ``except Exception`` may swallow it."""
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Once: what is being ended already is not interrupted in that."""
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise Interrupted
 
 
 def main() -> None:
-    """Entry point: run the command; every expected error becomes a text and an exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    """Entry point: run the command; every expected error becomes a text and an exit status.
+
+    ``./lab`` starts Python with the signals held back that end a command, so that none of them meets a process that
+    cannot answer yet; and they are held back again once the outcome stands.
+    """
+    try:
+        for number in _ENDING:
+            signal.signal(number, _interrupt)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        status = _outcome()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    except (Interrupted, click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("lab: interrupted; nothing is left running", err=True)
+        status = 130
+    sys.exit(status)
+
+
+def _outcome() -> int:
+    """The command's exit status; what went wrong is told."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a file's name, or an arrow, that the terminal cannot show
     try:
         status = lab(standalone_mode=False, prog_name="lab")
         sys.stdout.flush()
-        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        return error.exit_code
     except LabError as error:
         click.echo(f"lab: {error}", err=True)
-        sys.exit(error.exit_status)
+        return error.exit_status
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has enough
-        sys.exit(0)
+        return 0
     except OSError as error:
         if error.errno not in FILE_ERRORS:
             raise
         click.echo(f"lab: {': '.join(str(t) for t in (error.filename, error.strerror) if t)}", err=True)
-        sys.exit(FILE_ERRORS[error.errno])
-    except (Interrupted, click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("lab: interrupted; nothing is left running", err=True)
-        sys.exit(130)
+        return FILE_ERRORS[error.errno]
+    return status if isinstance(status, int) else 0

@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from chimera.cli.status import ask, complete, lab_option
-from chimera.model.errors import InputError
 
 
 @click.command()
 @click.argument("link", shell_complete=complete("links"))
-@click.option("--out", "-w", type=click.Path(path_type=Path), help="The file (default: LINK.pcapng).")
+@click.option("--out", "-w", type=click.Path(path_type=Path), help="The file (default: LINK.pcapng); - for stdout.")
 @click.option("--seconds", "-s", type=click.FloatRange(0.01), default=5.0, show_default=True, help="How long.")
 @lab_option
 def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -> None:
@@ -24,24 +23,28 @@ def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -
     """
     import shutil
 
+    from chimera import output
     from chimera.measure.wireshark import decode_as
     from chimera.net import rundir
 
     path = rundir.find(lab_name)
     target = out or Path(f"{link}.pcapng")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"--out {target}: there is no folder {target.absolute().parent}")
-    ask(lab_name, "capture_start", link=link)
-    handover = path / f"capture-{time.monotonic_ns()}.pcapng"
-    try:
-        click.echo(f"capturing {link} for {seconds:g} s", err=True)
-        time.sleep(seconds)
-    finally:
-        found = ask(lab_name, "capture_stop", link=link, to=str(handover))
-    shutil.move(handover, target)
-    click.echo(f"{target}: {found['bytes']} bytes")
+    with output.refusals(target), output.replacing(target) as file:
+        ask(lab_name, "capture_start", link=link)
+        try:
+            click.echo(f"capturing {link} for {seconds:g} s", err=True)
+            time.sleep(seconds)
+        finally:
+            found = ask(lab_name, "capture_stop", link=link)
+        handover = path / found["file"]
+        try:
+            told = decode_as(handover)
+            with handover.open("rb") as captured:
+                shutil.copyfileobj(captured, file)
+        finally:
+            handover.unlink()
+    click.echo(f"{target}: {found['bytes']} bytes", err=output.is_stdout(target))
     if found["note"]:
         click.echo(found["note"], err=True)
-    told = decode_as(target)
     if told:
         click.echo(f"Wireshark has to be told: tshark -r {target} {' '.join(f'-d {d}' for d in told)}", err=True)

@@ -105,7 +105,7 @@ def _inside(lab_name: str | None, act) -> int:  # type: ignore[no-untyped-def]
     """
     from chimera.net import rundir, sandbox
 
-    pid = int(rundir.facts(rundir.find(lab_name))["pid"])
+    pid = rundir.session_pid(rundir.find(lab_name))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program
     child = sandbox.enter(pid, act)
     for number in (signal.SIGTERM, signal.SIGHUP):

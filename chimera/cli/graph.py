@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chimera.load import load_topology
-from chimera.report.json import write_text
+from chimera.output import write_text
 from chimera.report.maps import map_of
 from chimera.report.topology_map import render_map
 from chimera.share import folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -32,6 +32,7 @@ def _complete_overlays(context: click.Context, parameter: click.Parameter, typed
 @click.option("--wires", is_flag=True, help="Also run every other wire format of each overlay.")
 @common.set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for result.json, report.html and captures.")
+@click.option("--force", is_flag=True, help="Replace the result that is in the folder.")
 @click.option("--capture", is_flag=True, help="Also write one pcapng file per link (needs --out).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result alone, as JSON, on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
@@ -42,6 +43,7 @@ def run(
     wires: bool,
     settings: tuple[str, ...],
     out: Path | None,
+    force: bool,
     capture: bool,
     as_json: bool,
     quiet: bool,
@@ -63,10 +65,10 @@ def run(
     """
     if capture and out is None:
         raise InputError("--capture needs a folder to write to\n    fix: add --out DIR")
-    _check_out(out)
     chosen = common.parse_settings(settings)
+    _check_out(out, force)
     if wires or (overlay and (overlay == "all" or "," in overlay)):
-        status = _several(scenario, topology, overlay, wires, chosen, out, capture, as_json, quiet)
+        status = _several(scenario, topology, overlay, wires, chosen, out, force, capture, as_json, quiet)
     else:
         status = _one(scenario, topology, overlay, chosen, out, capture, as_json, quiet)
     if status:
@@ -75,12 +77,13 @@ def run(
 
 def _several(
     scenario: str, topology: str | None, overlays: str | None, wires: bool, settings: dict[str, str],
-    out: Path | None, capture: bool, as_json: bool, quiet: bool,
+    out: Path | None, force: bool, capture: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     from chimera.cli.chosen import choose_several
     from chimera.cli.several import run_several
 
     planned = choose_several(scenario, topology, overlays, settings, wires=wires)
+    _check_out(out, force, (leg.folder for leg in planned))
     common.need_root()
     return run_several(planned, out=out, capture=capture, as_json=as_json, quiet=quiet, settings=settings)
 
@@ -112,14 +115,15 @@ def _one(
     return 0 if result.passed else 1
 
 
-def _check_out(out: Path | None) -> None:
-    """Refuse an output folder that could not be written to, before anything is started."""
-    if out is None:
-        return
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: this is a file\n    allowed: a folder, which may be new")
-    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if not nearest.is_dir():
-        raise InputError(f"--out {out}: {nearest} is a file, there can be no folder in it")
-    if not os.access(nearest, os.W_OK):
-        raise InputError(f"--out {out}: {nearest} cannot be written to")
+def _check_out(out: Path | None, force: bool, folders: Iterable[str] = ("",)) -> None:
+    """Refuse an output folder that could not be written to, or holds a result, before anything is started.
+
+    ``folders`` are those that the runs will have in it.
+    """
+    from chimera.launch import CAPTURES
+    from chimera.output import check_folder
+    from chimera.report.folders import COMPARISON, RESULT
+
+    if out:
+        inner = [str(Path(folder, name)) for folder in folders for name in ("", CAPTURES)]
+        check_folder(out, *inner, results=() if force else (RESULT, COMPARISON))

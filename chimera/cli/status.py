@@ -57,27 +57,33 @@ def status(as_json: bool) -> None:
     \b
     Example:  sudo lab status
     """
+    from chimera import api
     from chimera.net import rundir
 
     rundir.sweep()
     found = {}
-    for name in rundir.running():
+    for path in (rundir.ROOT / name for name in rundir.running()):
         try:
-            facts = rundir.facts(rundir.ROOT / name)
-            found[name] = ask(name, "status") if facts.get("kind") == "up" else facts
+            facts = rundir.facts(path)
+            found[path.name] = api.ask(path / "api.sock", "status") if facts["kind"] == rundir.LAB else facts
         except SessionError:
             continue  # it is just starting, or just ending
+    lost = rundir.lost()
     if as_json:
         click.echo(json.dumps(found, indent=2))
-    elif not found:
-        click.echo("no lab is running; start one with 'lab up'")
-    for name, facts in {} if as_json else found.items():
+        return
+    for name, facts in found.items():
         _print(name, facts)
+    for name in lost.values():
+        click.echo(f"{name}: it runs, but its run directory is gone; 'lab down --all' ends it")
+    if not found and not lost:
+        click.echo("no lab is running; start one with 'lab up'")
 
 
 def _print(name: str, facts: dict[str, Any]) -> None:
     if "hypervisors" not in facts:
-        click.echo(f"{name}: a running scenario ({facts.get('scenario', '')})")
+        scenario = f" of scenario {facts['scenario']}" if "scenario" in facts else ""
+        click.echo(f"{name}: a {facts['kind']}{scenario}")
         return
     click.echo(f"{name}: {summary(facts)}")
     addresses = facts.get("addresses", {})  # a lab that another version started may not say them

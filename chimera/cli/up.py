@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import signal
+from collections.abc import Callable
 
 import click
 
@@ -11,6 +13,7 @@ from chimera.cli import common
 from chimera.cli.status import complete_lab
 
 _AT_ONCE_S = 1.0
+_STILL = {True: "", False: "; the kernel is still removing its processes and interfaces"}
 
 
 @click.command()
@@ -33,14 +36,14 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
     common.need_root()
     need_machine(experiment)
     progress = common.progress(quiet)
-    run_dir = rundir.claim(name or experiment.topology.name)
+    run_dir = rundir.claim(name or experiment.topology.name, rundir.LAB)
     listening, ready = os.pipe()
     try:
         child = sandbox.launch(run_dir, lambda: hold(experiment, run_dir, progress, ready), detach=True)
         os.close(ready)
         try:
             run_dir.describe(
-                kind="up", pid=child.pid, topology=experiment.topology.name, overlay=experiment.overlay.name,
+                pid=child.pid, topology=experiment.topology.name, overlay=experiment.overlay.name,
                 options=experiment.options,
             )  # fmt: skip
             select.select([listening], [], [])
@@ -57,7 +60,7 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
 
 @click.command()
 @click.argument("name", required=False, envvar="LAB", shell_complete=complete_lab)
-@click.option("--all", "every", is_flag=True, help="End every lab.")
+@click.option("--all", "every", is_flag=True, help="End every lab that stays up.")
 def down(name: str | None, every: bool) -> None:
     """End the lab called NAME, or $LAB, or the only one that runs.
 
@@ -67,10 +70,11 @@ def down(name: str | None, every: bool) -> None:
     from chimera.net import rundir
 
     rundir.sweep()
-    for path in [rundir.find(n) for n in rundir.running()] if every else [rundir.find(name)]:
-        ended = _end(path.name)
-        rest = "" if ended else "; the kernel is still removing its processes and interfaces"
-        click.echo(f"lab {path.name} is down{rest}")
+    for lab in rundir.labs() if every else [rundir.find(name).name]:
+        click.echo(f"lab {lab} is down{_STILL[_end(lab)]}")
+    for pid, lab in rundir.lost().items() if every else ():
+        ended = _kill(pid, lambda pid: pid in rundir.lost())
+        click.echo(f"lab {lab}, whose run directory was gone, is down{_STILL[ended]}")
 
 
 def _end(name: str) -> bool:
@@ -79,19 +83,26 @@ def _end(name: str) -> bool:
     The session lets go of its directory at once, and nothing of it runs any more: its name is free. What it leaves the
     kernel to remove takes long where there are thousands of interfaces; False where that is still going on.
     """
-    import signal
-
     from chimera.net import rundir
 
     path = rundir.ROOT / name
-    pid = int(rundir.facts(path)["pid"])
-    descriptor = os.pidfd_open(pid)
-    try:
-        if rundir.is_held_by(path, pid):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        ended = bool(select.select([descriptor], [], [], _AT_ONCE_S)[0])
-    finally:
-        os.close(descriptor)
+    ended = _kill(rundir.session_pid(path), lambda pid: rundir.is_held_by(path, pid))
     rundir.wait_free(path)
     rundir.sweep()
     return ended
+
+
+def _kill(pid: int, is_it: Callable[[int], bool]) -> bool:
+    """Kill a session, unless the PID is another process's by now; True where nothing is left of it."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if is_it(pid):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        return bool(select.select([descriptor], [], [], _AT_ONCE_S)[0])
+    except ProcessLookupError:
+        return True  # it has ended meanwhile
+    finally:
+        os.close(descriptor)

@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,17 @@ from typing import Any
 from chimera.deadline import ready, steps
 from chimera.model.codec import to_json
 from chimera.model.control import LISTENER, Inventory
-from chimera.model.errors import DeadlineError, SessionError
+from chimera.model.errors import DeadlineError, LabError, SessionError
 from chimera.net import netns
+from chimera.net.control_log import ControlLog, Message
 
 FOLDER = Path("/run/lab")
 API = str(FOLDER / "controller.sock")
 _IP_FREEBIND = 15
 _LIMIT_S = 30.0  # without progress (chimera.deadline): to import, to connect, to program a switch
 _WIRED_S = 3.0  # to hear of one interface and send its flows
+_ERRORS = 100
 _PROJECT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A control message as the controller counted it: seconds since the epoch, type, switch, bytes."""
-
-    t: float
-    type: str
-    node: str
-    bytes: int
 
 
 @dataclass
@@ -52,9 +45,9 @@ class Controller:
 
     inventory: Inventory
     on_route: Callable[[str, str, str], None] = lambda verb, prefix, switch: None
-    messages: list[Message] = field(default_factory=list)
+    log: ControlLog = field(default_factory=ControlLog)
     _process: subprocess.Popen[bytes] | None = None
-    errors: list[str] = field(default_factory=list)  # what switches refused
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=_ERRORS))  # what switches refused, the latest
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stream: socket.socket | None = None
@@ -184,9 +177,9 @@ class Controller:
             if process.poll() is not None:
                 return
         stream, _ = self._listener.accept()
-        with stream, stream.makefile("r") as lines:
-            for line in lines:
-                self._take_report(json.loads(line))
+        with stream:
+            for report in _reports(stream):
+                self._take_report(report)
         process.poll()
         with self._changed:
             self._changed.notify_all()
@@ -194,9 +187,12 @@ class Controller:
     def _take_report(self, report: dict[str, Any]) -> None:
         event = report.get("event", "")
         if event == "control":
-            self.messages += [Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"]]
+            self.log.add(Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"])
         elif event in ("advertise", "withdraw"):
-            self.on_route(event, report["prefix"], report.get("switch", ""))
+            try:
+                self.on_route(event, report["prefix"], report.get("switch", ""))
+            except LabError as error:  # told, and the next report is listened to
+                self.errors.append(str(error))
         elif event == "located":
             self._located[report["interface"]] = report["switch"], self._synced
         elif event == "synced":
@@ -206,3 +202,14 @@ class Controller:
         with self._changed:
             self._last[event] = report
             self._changed.notify_all()
+
+
+def _reports(stream: socket.socket) -> Iterator[dict[str, Any]]:
+    """What the controller says, until it ends; a line that it had not finished then is none."""
+    try:
+        with stream.makefile("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
+    except OSError:
+        return  # killed with something unread

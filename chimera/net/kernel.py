@@ -52,7 +52,7 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 
 
 def die_with_parent(signal_number: int) -> None:
-    """Have the kernel send this process ``signal_number`` when its parent ends (prctl(2))."""
+    """Have the kernel send this process ``signal_number`` when the thread ends that forked it (prctl(2))."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
 
 

@@ -1,8 +1,8 @@
 """The only thing a lab leaves visible outside its sandbox: a run directory, held by a lock.
 
 ``/run/chimera/NAME`` holds ``lock`` (flock(2), released by the kernel with the session's last
-breath), ``session.json`` (host PID, what was started) and ``api.sock``. A directory whose lock can be
-taken is stale: its session ended without saying goodbye, and :func:`sweep` removes it.
+breath), ``session.json`` (its kind, host PID, what was started) and, where it is a lab that stays up, ``api.sock``. A
+directory whose lock can be taken is stale: its session ended without saying goodbye, and :func:`sweep` removes it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chimera.model.errors import DeadlineError, InputError, MachineError, SessionError, did_you_mean
+from chimera.output import PARTIAL
+
+T = TypeVar("T")
 
 ROOT = Path("/run/chimera")
+LAB, RUN, BENCH = "up", "run", "bench"  # kinds: a lab that stays up and can be talked to, and what ends by itself
 _TRIES = 50
 _FREE_S, _AGAIN_S = 30.0, 0.01
 _LOOKED_AT_S = 0.002  # other commands hold a lock this long to see whether a session does
-PARTIAL = ".lab-partial-"  # prefix of what is being written into --out
 
 
 @dataclass
@@ -33,6 +36,7 @@ class RunDir:
 
     path: Path
     lock: int
+    kind: str
 
     @property
     def name(self) -> str:
@@ -47,7 +51,7 @@ class RunDir:
     def describe(self, **facts: Any) -> None:
         """Write what other commands need to know, replacing what was there in one step."""
         temporary = self.path / "session.json.new"
-        temporary.write_text(json.dumps(facts))
+        temporary.write_text(json.dumps({"kind": self.kind, **facts}))
         temporary.replace(self.path / "session.json")
 
     def remove(self) -> None:
@@ -56,8 +60,8 @@ class RunDir:
         os.close(self.lock)
 
 
-def claim(name: str) -> RunDir:
-    """Make the run directory of a new lab called ``name``.
+def claim(name: str, kind: str) -> RunDir:
+    """Make the run directory of a new lab, run or bench called ``name``.
 
     Raises:
         InputError: the name is taken by a running lab, or is not fit for a directory.
@@ -73,7 +77,9 @@ def claim(name: str) -> RunDir:
         except (FileNotFoundError, FileExistsError):
             continue  # another command swept the directory, or the one above, before it was locked
         if lock is not None:
-            return RunDir(path, lock)
+            claimed = RunDir(path, lock, kind)
+            claimed.describe()
+            return claimed
         time.sleep(_LOOKED_AT_S)
     if path.exists():
         raise InputError(
@@ -83,17 +89,22 @@ def claim(name: str) -> RunDir:
 
 
 def running() -> list[str]:
-    """Names of the labs whose session is alive."""
+    """Names of everything whose session is alive: labs, runs, benches."""
     return sorted(path.name for path in _folders() if not _stale(path))
 
 
+def labs() -> list[str]:
+    """Names of the labs that stay up: those that the verbs of a running lab are about."""
+    return [name for name in running() if _kind(ROOT / name) == LAB]
+
+
 def find(name: str | None) -> Path:
-    """The run directory of a running lab; without a name, of the only one.
+    """The run directory of a lab that is up; without a name, of the only one.
 
     Raises:
         InputError: there is none, or more than one to choose from.
     """
-    names = running()
+    names = labs()
     if name is None and len(names) == 1:
         return ROOT / names[0]
     if name in names:
@@ -106,6 +117,8 @@ def find(name: str | None) -> Path:
             else f"several labs are running ({listed}): say which"
         )
         raise InputError(text)
+    if name in running():
+        raise InputError(f"'{name}' is no lab that stays up; it ends by itself, or by Ctrl-C where it was started")
     raise InputError(
         " ".join(filter(None, (f"no lab called '{name}' is running (running: {listed})", did_you_mean(name, names))))
     )
@@ -120,22 +133,71 @@ def facts(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
+def _kind(path: Path) -> str:
+    try:
+        return str(facts(path).get("kind", ""))
+    except SessionError:
+        return ""  # it ended just now
+
+
+def session_pid(path: Path) -> int:
+    """The host's PID of a session.
+
+    Raises:
+        SessionError: it has none yet, or none any more.
+    """
+    pid = facts(path).get("pid")
+    if not isinstance(pid, int):
+        raise SessionError(f"lab {path.name}: it is still starting")
+    return pid
+
+
 def is_held_by(path: Path, pid: int) -> bool:
     """True where the lock of a run directory is held and the process of that PID has it open.
 
     PIDs are used again; nothing may be ended because of a number in an old file.
     """
-    if _stale(path):
+    try:
+        if _stale(path):
+            return False
+        lock = os.stat(path / "lock")
+    except FileNotFoundError:
         return False
-    lock = os.stat(path / "lock")
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
+    return any(os.path.samestat(found, lock) for found in _each_open(pid, os.stat))
+
+
+def lost() -> dict[int, str]:
+    """Names by PID of labs that stay up and whose run directory somebody removed: only their processes are left.
+
+    Such a session is the first process of a PID namespace, leads a session in the terminal's sense, and has the lock
+    that was in the directory open.
+    """
+    gone = re.compile(re.escape(f"{ROOT}/") + r"([^/]+)/lock \(deleted\)")
+    sandboxes = (int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and _leads_sandbox(int(pid)))
+    opened = ((pid, gone.fullmatch(target)) for pid in sandboxes for target in _each_open(pid, os.readlink))
+    return {pid: found[1] for pid, found in opened if found}
+
+
+def _leads_sandbox(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return bool(re.search(r"^NSpid:\t\d+\t(\d+\t)*1$", status, re.MULTILINE)) and os.getsid(pid) == pid
+    except OSError:
+        return False  # it ended just now
+
+
+def _each_open(pid: int, look: Callable[[str], T]) -> Iterator[T]:
+    """What ``look`` finds for each file a process has open; nothing of a process that ended, or is not ours to see."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
         try:
-            found = entry.stat()
+            yield look(f"{folder}/{name}")
         except OSError:
             continue
-        if (found.st_dev, found.st_ino) == (lock.st_dev, lock.st_ino):
-            return True
-    return False
 
 
 def wait_free(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 When that process ends, for whatever reason, the kernel ends every process in the sandbox and
 removes every interface and mount: there is nothing to clean up. The launching process keeps only
-the PID of the session; if it dies, the session dies with it, unless it was told to stay.
+the PID of the session; if it ends, the session ends with it, unless it was told to stay. That holds for
+the process: the thread that launched may end before.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 import select
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from chimera.model.errors import LabError, MachineError
 from chimera.net import kernel
@@ -22,6 +25,8 @@ from chimera.net.rundir import RunDir
 
 INTERRUPTED = 130
 _DEFECT = 70  # EX_SOFTWARE
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_staying = threading.Event()
 
 
 @dataclass
@@ -52,26 +57,46 @@ def launch(run: RunDir, session: Callable[[], int], *, detach: bool = False) -> 
     Raises:
         MachineError: this kernel or container allows no namespaces.
     """
-    alive, heartbeat = os.pipe2(os.O_CLOEXEC)  # its other end closes with the launcher
+    launcher = os.pidfd_open(os.getpid())
     try:
         kernel.unshare(kernel.CLONE_NEWPID)
     except OSError as error:
+        os.close(launcher)
         raise MachineError(
             f"no new PID namespace: {error.strerror}",
             "sudo lab …" if os.geteuid() else "run the container with --privileged",
         ) from error
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid:
-        os.close(alive)
+    # A signal that came to the session before it has handlers of its own would unwind what the launcher was doing.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    child = Child(os.fork())
+    if not child.pid:
+        _be_session(run, session, detach, launcher, mask)
+    try:
+        os.close(launcher)
         _stay_in_own_pid_namespace()
-        return Child(pid)
-    os.close(heartbeat)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    return child
+
+
+def _be_session(
+    run: RunDir, session: Callable[[], int], detach: bool, launcher: int, mask: set[signal.Signals | int]
+) -> NoReturn:
+    """What the forked process does, to its end."""
     status = _DEFECT
     try:
-        kernel.die_with_parent(signal.SIGKILL)
-        status = _first_process(run, session, detach, alive)
+        # The launcher decides what Ctrl-C, a closed terminal and the rest mean; it kills this process, which ends the
+        # sandbox at once. What this process starts has its own defaults, but for Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, frame: None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        status = _first_process(run, session, detach, launcher)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         status = error.exit_status
@@ -104,15 +129,19 @@ def enter(session_pid: int, act: Callable[[], object]) -> Child:
     except OSError as error:
         raise MachineError(f"the lab cannot be entered: {error.strerror}", "sudo lab …") from error
     sys.stdout.flush()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     pid = os.fork()
     if pid:
         _stay_in_own_pid_namespace()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return Child(pid)
     try:
         kernel.die_with_parent(signal.SIGKILL)
         kernel.setns(doors["net"], kernel.CLONE_NEWNET)
         kernel.setns(doors["mnt"], kernel.CLONE_NEWNS)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         act()
         os._exit(0)
     except LabError as error:
@@ -129,25 +158,34 @@ def enter(session_pid: int, act: Callable[[], object]) -> Child:
 
 
 def stay() -> None:
-    """Go on when the launcher ends (``lab up``)."""
-    kernel.die_with_parent(0)
+    """Go on when the launcher ends (``lab up``); from now on SIGTERM ends the session."""
+    _staying.set()
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
-def _first_process(run: RunDir, session: Callable[[], int], detach: bool, alive: int) -> int:
-    # The launcher decides what Ctrl-C means; it kills this process, which ends the sandbox at once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _first_process(run: RunDir, session: Callable[[], int], detach: bool, launcher: int) -> int:
     if detach:
         os.setsid()
-    if select.select([alive], [], [], 0)[0]:  # it ended before the kernel was told to watch it
-        return INTERRUPTED
-    os.close(alive)
     try:
         furnish(run.path)
     except OSError as error:
         raise MachineError(
             f"the sandbox could not be set up: {error}", "run as root; in a container, with --privileged"
         ) from error
+    threading.Thread(target=_end_with, args=(launcher,), daemon=True, name="launcher").start()
     return session()
+
+
+def _end_with(launcher: int) -> None:
+    """End this process, and with it the sandbox, when the process behind the descriptor has ended.
+
+    PR_SET_PDEATHSIG would do it when the thread ends that forked us.
+    """
+    watched = select.poll()
+    watched.register(launcher, select.POLLIN)
+    watched.poll()
+    if not _staying.is_set():
+        os._exit(INTERRUPTED)
 
 
 def furnish(run_path: Path) -> None:

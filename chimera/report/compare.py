@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chimera.model.result import Result
+from chimera.output import write_text
 from chimera.report.bars import label
 from chimera.report.columns import Column
 from chimera.report.drawn import sections
@@ -13,7 +14,6 @@ from chimera.report.essay import asked_of, essay
 from chimera.report.figures import NOT_MEASURED, byte_count, count, largest, moved, ms, unit
 from chimera.report.findings import alike, runs
 from chimera.report.html import banner, document
-from chimera.report.json import write_text
 from chimera.report.marks import Cell, Group, row
 from chimera.report.markup import Child, Markup, folded, tag
 from chimera.report.measures import groups

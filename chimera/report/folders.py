@@ -10,8 +10,9 @@ from urllib.parse import quote
 from chimera.model.codec import from_json, to_json
 from chimera.model.comparison import Comparison
 from chimera.model.errors import InputError
+from chimera.output import write_text
 from chimera.report.columns import Column, names, numbered
-from chimera.report.json import read_json, write_text
+from chimera.report.json import read_json
 
 RESULT, REPORT, COMPARISON = "result.json", "report.html", "compare.json"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from chimera.model.codec import to_json
 from chimera.model.result import Migration, Result
+from chimera.output import write_text
 from chimera.report import tables
 from chimera.report.figures import byte_count, chosen, count, decimal, flows, ms, unit
-from chimera.report.json import write_text
 from chimera.report.lanes import DETAILS, Detail
 from chimera.report.latency import latency_chart
 from chimera.report.markup import Child, Markup, number, tag

@@ -9,6 +9,7 @@ destination, is announced there, and what fails from then on is a warning on the
 
 from __future__ import annotations
 
+import copy
 import socket
 import threading
 import time
@@ -64,9 +65,11 @@ class Migrator:
         self._reserved: dict[str, MigrationRecord] = {}  # VM -> the migration that holds memory at its destination
         self._receivers: dict[str, Receiver] = {}
 
-    def announce_progress(self, progress: Callable[[str], None]) -> None:
-        """Tell somebody else how migrations go from now on."""
-        self._progress = progress
+    def reporting_to(self, progress: Callable[[str], None]) -> Migrator:
+        """This migrator for somebody who asks for migrations: hears of those alone; all else is shared."""
+        mine = copy.copy(self)
+        mine._progress = progress
+        return mine
 
     def migrate(self, vm_name: str, destination: str, settings: Settings) -> MigrationRecord:
         """Move a VM.

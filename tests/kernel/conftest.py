@@ -1,8 +1,10 @@
-"""Labs that more than one file of tests looks at."""
+"""Labs that more than one file of tests looks at, and the host that none of them may change."""
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from wire_labs import NO_TRANSLATORS, WIRES, Volley, volley_over
@@ -16,3 +18,22 @@ def volley(request: pytest.FixtureRequest) -> Iterator[Volley]:
         pytest.skip(f"no eBPF translators: {NO_TRANSLATORS}")
     with volley_over(wire) as found:
         yield found
+
+
+def _devices() -> dict[str, tuple[int, ...]]:
+    """The host's device nodes but for terminals, whose owners come and go."""
+    found = {path.name: path.lstat() for path in Path("/dev").iterdir() if not path.name.startswith(("tty", "pt"))}
+    return {
+        name: (node.st_mode, node.st_uid, node.st_gid, node.st_rdev, node.st_ino)
+        for name, node in found.items()
+        if stat.S_ISCHR(node.st_mode) or stat.S_ISBLK(node.st_mode)
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def devices_of_the_host() -> Iterator[None]:
+    """Whatever the tests do as root, the host's devices are as they were."""
+    before = _devices()
+    yield
+    after = _devices()
+    assert {name: after.get(name) for name in before} == before

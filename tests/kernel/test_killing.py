@@ -26,7 +26,7 @@ KILLS = 15  # on each
 LONGEST_S = {"run": 6.0, "up": 2.5, "down": 0.6}  # until a command is killed
 INTERRUPTS = 8
 OUT = Path("/run/results")
-RUN = ("run", "vmotion", "--topology", "rack", "--out", str(OUT / "r"), "-q")
+RUN = ("run", "vmotion", "--topology", "rack", "--out", str(OUT / "r"), "--force", "-q")
 
 
 def _snapshot() -> dict[str, Any]:

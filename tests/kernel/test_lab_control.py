@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from lab_support import lab, needs_lab
 from running_lab import Ping, RunningLab, up
+
+from chimera.api import RemoteError, ask
+from chimera.net import rundir
 
 pytestmark = needs_lab
 
@@ -71,6 +75,28 @@ def test_a_migration_that_cannot_be_asked_for(rack: RunningLab, words: tuple[str
     assert done.returncode == 2
     assert all(text in done.stderr for text in says), done.stderr
     assert rack.whereabouts("vm2") == "hv1"
+
+
+# -- what the API refuses --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "said"),
+    [
+        ("link", {"name": "hv1--tor", "action": "explode"}, "action (cut | restore | set | show)"),
+        ("link", {"name": "hv1--tor", "action": "set", "changes": {"delay_ms": -5}}, "delay_ms (0 to 10000)"),
+        ("link", {"name": "hv1--tor", "action": "cut", "force": True}, "unknown field `force`"),
+        ("migrate", {"vm": "vm1", "to": "hv2", "settings": {"pace_mbps": 100}}, "Expected `str`, got `int`"),
+        ("capture_stop", {"link": "hv1--tor", "to": "/etc/passwd"}, "unknown field `to`"),
+    ],
+)
+def test_a_request_that_is_not_as_declared(rack: RunningLab, verb: str, arguments: dict[str, Any], said: str) -> None:
+    """What the command line would not send comes from other programs: it is refused, and nothing is done."""
+    before = rack.state()["hypervisors"], rack.state()["cut_links"]
+    with pytest.raises(RemoteError) as refused:
+        ask(rundir.ROOT / rack.name / "api.sock", verb, **arguments)
+    assert said in str(refused.value) and refused.value.exit_status == 2
+    assert (rack.state()["hypervisors"], rack.state()["cut_links"]) == before
 
 
 # -- the controller --------------------------------------------------------------------------------

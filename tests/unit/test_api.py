@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from msgspec import Meta
 
 from chimera.api import RemoteError, Server, ask
 from chimera.model.errors import InputError, LabError, MachineError, MigrationAborted, SessionError
@@ -38,10 +39,20 @@ def fail(progress: Progress) -> None:
     raise ZeroDivisionError("a defect")
 
 
+def narrow(
+    progress: Progress,
+    how: Literal["cut", "set"] = "cut",
+    delay_ms: Annotated[float, Meta(ge=0, le=10)] = 0.0,
+    named: dict[str, str] = {},  # noqa: B006
+) -> str:
+    return f"{how} {delay_ms:g} {named}"
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "add": add,
     "refuse": refuse,
     "fail": fail,
+    "narrow": narrow,
     "describe": lambda progress: [Answer("ü", "hv1")],
     "unspeakable": lambda progress: object(),
     "lone": lambda progress: "\udcff",
@@ -104,9 +115,27 @@ def test_an_answer_that_cannot_be_written_is_a_defect_too(lab: Path, verb: str) 
         ask(lab, verb)
 
 
-def test_arguments_that_do_not_fit_are_told(lab: Path) -> None:
-    with pytest.raises(RemoteError, match="missing 1 required positional argument: 'b'"):
-        ask(lab, "add", a=1)
+@pytest.mark.parametrize(
+    ("verb", "arguments", "said"),
+    [
+        ("add", {"a": 1}, "add: Object missing required field `b`"),
+        ("add", {"a": 1, "b": 2, "c": 3}, "add: Object contains unknown field `c`"),
+        ("add", {"a": "1", "b": 2}, "add: Expected `int`, got `str` - at `a`"),
+        ("add", {"a": 1, "b": 2, "progress": 3}, "unknown field `progress`"),
+        ("describe", {"x": 1}, "describe: Object contains unknown field `x`\n    allowed: nothing"),
+        ("narrow", {"how": "explode"}, "narrow: Invalid enum value 'explode' - at `how`"),
+        ("narrow", {"delay_ms": -1}, "narrow: Expected `float` >= 0.0 - at `delay_ms`"),
+        ("narrow", {"delay_ms": float("nan")}, "narrow: Expected `float` >= 0.0"),
+        ("narrow", {"delay_ms": float("inf")}, "narrow: Expected `float` <= 10.0"),
+        ("narrow", {"delay_ms": None}, "narrow: Expected `float`, got `null`"),
+        ("narrow", {"delay_ms": 20}, "allowed: how (cut | set), delay_ms (0 to 10), named (object)"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_before_anything_is_done(
+    lab: Path, verb: str, arguments: dict[str, Any], said: str
+) -> None:
+    answer = say(lab, json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n")
+    assert said in answer["error"] and answer["exit"] == 2
 
 
 def test_an_unknown_verb_lists_those_there_are(lab: Path) -> None:

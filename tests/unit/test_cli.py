@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -49,6 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     yield words
     for number, handler in handlers.items():
         signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
 
 
 def commands(group: click.Group = lab, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -176,6 +179,47 @@ def test_an_output_folder_that_cannot_be_is_refused_before_anything_starts(run: 
     Path("file").write_text("mine")
     assert run("run", "vmotion", "--out", out).status == 2
     assert Path("file").read_text() == "mine"
+
+
+def test_a_result_is_replaced_only_by_force(run: Run) -> None:
+    """Before anything starts; that it was let through shows in the want of root."""
+    for folder in ("one", "all/vlan"):
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "result.json").write_text("old")
+    for words in (["--out", "one"], ["--out", "all", "--overlay", "vxlan,vlan"]):
+        refused = run("run", "vmotion", *words)
+        assert refused.status == 2 and "fix: another --out, or --force" in refused.err
+        assert run("run", "vmotion", *words, "--force").status == 3
+    assert run("run", "vmotion", "--out", "all", "--overlay", "vxlan,lisp").status == 3, "other overlays, beside it"
+    Path("links/vxlan").mkdir(parents=True)
+    Path("links/vxlan/captures").symlink_to("/etc")
+    led = run("run", "vmotion", "--out", "links", "--overlay", "vxlan,lisp", "--capture")
+    assert led.status == 2 and "links/vxlan/captures is a link" in led.err
+
+
+def test_a_lab_that_vanishes_while_status_asks_is_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    labs = [rundir.claim(name, rundir.LAB) for name in ("here", "gone")]
+    facts = rundir.facts
+
+    def vanish(path: Path) -> dict[str, Any]:
+        found = facts(path)
+        if path.name == "gone" and path.exists():
+            labs[1].remove()
+        return found
+
+    monkeypatch.setattr(rundir, "facts", vanish)
+    monkeypatch.setattr("chimera.api.ask", answer)
+    found = run("status", "--json")
+    assert (found.status, found.err) == (0, "")
+    assert json.loads(found.out) == {"here": {"topology": "rack"}}
+    labs[0].remove()
+
+
+def answer(path: Path, verb: str, **arguments: Any) -> dict[str, str]:
+    """What a lab says that is there."""
+    if not path.parent.exists():
+        raise errors.SessionError("it does not answer")
+    return {"topology": "rack"}
 
 
 @pytest.mark.parametrize("argv", [["graph", "rack", "--out", "file/x.svg"], ["compare", "file/x"]])

@@ -237,3 +237,11 @@ def test_first_runs_at_the_same_time_install_once(machine: Machine) -> None:
     ]
     assert [run.communicate()[0] for run in runs] == [b"<list>"] * 3
     assert len(asked(machine.calls(), "apt-get", "install")) == 1
+
+
+def test_python_starts_with_the_signals_held_back_that_end_a_command(machine: Machine) -> None:
+    machine.lab("list")
+    python = machine.home / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\nexec grep SigBlk /proc/self/status\n")
+    name, mask = machine.lab("list").stdout.split()
+    assert (name, int(mask, 16)) == ("SigBlk:", sum(1 << number - 1 for number in (1, 2, 15)))

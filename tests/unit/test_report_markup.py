@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import report_samples as samples
 
 from chimera.model.errors import InputError
 from chimera.report import figures
-from chimera.report.json import read_json, write_json, write_text
+from chimera.report.json import read_json, write_json
 from chimera.report.markup import Markup, join, number, tag
 
 
@@ -66,20 +65,6 @@ def test_strings_that_look_like_lists_are_kept(tmp_path: Path) -> None:
     result.notes.append("[ 1,\n 2 ]")
     write_json(result, tmp_path / "result.json")
     assert read_json(tmp_path / "result.json").notes == ["[ 1,\n 2 ]"]
-
-
-def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "result.json"
-    write_text("old", path)
-
-    def refuse(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
-        write_text("new", path)
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["result.json"]
 
 
 def test_what_is_not_a_result_is_said_to_be_none(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def dead(root: Path, tmp_path: Path) -> str:
     here, there = FORK.Pipe()
 
     def session() -> None:
-        run = rundir.claim("dead")
-        run.describe(kind="run", out=str(tmp_path / "new" / "out"))
+        run = rundir.claim("dead", rundir.RUN)
+        run.describe(out=str(tmp_path / "new" / "out"))
         (tmp_path / f"{PARTIAL}dead").mkdir()
         (tmp_path / f"{PARTIAL}dead" / "result.json").write_text("half")
         there.send("up")
@@ -52,16 +52,16 @@ def dead(root: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def alive(root: Path) -> Iterator[rundir.RunDir]:
-    run = rundir.claim("alive")
+    run = rundir.claim("alive", rundir.LAB)
     yield run
     if run.path.exists():
         run.remove()
 
 
 def test_a_lab_is_there_from_its_claim_to_its_removal(root: Path) -> None:
-    run = rundir.claim("one")
-    run.describe(kind="up", pid=7)
-    assert rundir.running() == ["one"]
+    run = rundir.claim("one", rundir.LAB)
+    run.describe(pid=7)
+    assert rundir.running() == rundir.labs() == ["one"]
     assert rundir.find(None) == rundir.find("one") == root / "one" == run.path
     assert rundir.facts(run.path) == {"kind": "up", "pid": 7}
     assert run.socket == run.path / "api.sock" and run.name == "one"
@@ -72,14 +72,14 @@ def test_a_lab_is_there_from_its_claim_to_its_removal(root: Path) -> None:
 
 def test_a_name_that_runs_is_refused(alive: rundir.RunDir) -> None:
     with pytest.raises(InputError, match="'alive' is already running; 'lab down alive' ends it"):
-        rundir.claim("alive")
+        rundir.claim("alive", rundir.LAB)
     assert rundir.running() == ["alive"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "a b", "x" * 42, "é", "a\n"])
 def test_a_name_that_is_no_folder_is_refused(name: str, root: Path) -> None:
     with pytest.raises(InputError, match="letters, digits"):
-        rundir.claim(name)
+        rundir.claim(name, rundir.LAB)
     assert not root.exists()
 
 
@@ -92,8 +92,8 @@ def test_of_a_killed_lab_nothing_stays(dead: str, root: Path, tmp_path: Path) ->
 
 
 def test_a_killed_labs_name_is_free(dead: str) -> None:
-    run = rundir.claim(dead)
-    assert not (run.path / "session.json").exists()
+    run = rundir.claim(dead, rundir.LAB)
+    assert rundir.facts(run.path) == {"kind": "up"}, "what the dead one said of itself is gone"
     run.remove()
 
 
@@ -110,10 +110,10 @@ def test_a_half_written_description_does_not_stop_the_sweep(root: Path, text: st
 
 
 def test_a_description_is_replaced_in_one_step(alive: rundir.RunDir) -> None:
-    with pytest.raises(SessionError, match="it is still starting, or ended just now"):
-        rundir.facts(alive.path)
-    alive.describe(kind="run")
-    alive.describe(kind="up", pid=1)
+    with pytest.raises(SessionError, match="it is still starting"):
+        rundir.session_pid(alive.path)
+    alive.describe(pid=1)
+    assert rundir.session_pid(alive.path) == 1
     assert json.loads((alive.path / "session.json").read_text()) == {"kind": "up", "pid": 1}
     assert {p.name for p in alive.path.iterdir()} == {"lock", "session.json"}
 
@@ -121,7 +121,7 @@ def test_a_description_is_replaced_in_one_step(alive: rundir.RunDir) -> None:
 def test_finding_without_a_name_wants_exactly_one_lab() -> None:
     with pytest.raises(InputError, match="no lab is running; start one with 'lab up'"):
         rundir.find(None)
-    runs = [rundir.claim("alpha"), rundir.claim("beta")]
+    runs = [rundir.claim(name, rundir.LAB) for name in ("alpha", "beta")]
     with pytest.raises(InputError, match=r"several labs are running \(alpha, beta\): say which"):
         rundir.find(None)
     with pytest.raises(
@@ -130,6 +130,42 @@ def test_finding_without_a_name_wants_exactly_one_lab() -> None:
         rundir.find("alpa")
     for run in runs:
         run.remove()
+
+
+def test_what_ends_by_itself_is_no_lab_to_talk_to(alive: rundir.RunDir) -> None:
+    """A run or a bench beside a lab does not make a verb ask which one is meant."""
+    others = [rundir.claim("run-1-1", rundir.RUN), rundir.claim("bench-1", rundir.BENCH)]
+    others[0].describe(out=None, scenario="vmotion")
+    assert rundir.labs() == ["alive"] and len(rundir.running()) == 3
+    assert rundir.find(None) == alive.path
+    with pytest.raises(InputError, match="'run-1-1' is no lab that stays up; it ends by itself"):
+        rundir.find("run-1-1")
+    alive.remove()
+    with pytest.raises(InputError, match="no lab is running"):
+        rundir.find(None)
+    for run in others:
+        run.remove()
+
+
+@pytest.mark.parametrize("gone", ["session.json", "."])
+def test_a_lab_that_vanishes_while_it_is_looked_at(alive: rundir.RunDir, gone: str) -> None:
+    shutil.rmtree(alive.path) if gone == "." else (alive.path / gone).unlink()
+    assert rundir.labs() == []
+    assert rundir.is_held_by(alive.path, os.getpid()) is (gone != ".")
+    with pytest.raises(SessionError, match="still starting, or ended just now"):
+        rundir.session_pid(alive.path)
+
+
+def test_a_process_that_ended_holds_nothing(alive: rundir.RunDir) -> None:
+    process = FORK.Process(target=lambda: None)
+    process.start()
+    process.join(DEADLINE_S)
+    assert process.pid and not rundir.is_held_by(alive.path, process.pid)
+
+
+def test_nothing_but_a_sandbox_counts_as_a_lost_lab(alive: rundir.RunDir) -> None:
+    shutil.rmtree(alive.path)
+    assert rundir.lost() == {}, "this process has the lock that is gone, and leads no sandbox"
 
 
 def test_a_pid_counts_only_while_it_holds_the_lock(alive: rundir.RunDir, dead: str, root: Path) -> None:
@@ -177,7 +213,7 @@ def test_a_lock_on_a_folder_that_was_just_swept_is_no_lock(
         lock(fd, operation)
 
     monkeypatch.setattr(rundir.fcntl, "flock", swept)
-    run = rundir.claim("one")
+    run = rundir.claim("one", rundir.LAB)
     assert os.fstat(run.lock).st_ino == (root / "one" / "lock").stat().st_ino
     run.remove()
 
@@ -188,7 +224,7 @@ def test_a_lock_on_a_folder_that_was_just_swept_is_no_lock(
 def _claim_and_report(name: str, start: int, answer: Connection) -> None:
     os.read(start, 1)  # all at the same time
     try:
-        rundir.claim(name)
+        rundir.claim(name, rundir.LAB)
     except InputError:
         answer.send("taken")
     else:
@@ -230,7 +266,7 @@ def test_commands_that_look_around_do_not_keep_a_lab_from_starting() -> None:
         sweeper.start()
     try:
         for number in range(60):
-            rundir.claim(f"lab-{number % 3}").remove()
+            rundir.claim(f"lab-{number % 3}", rundir.LAB).remove()
     finally:
         for (here, _), sweeper in zip(pipes, sweepers, strict=True):
             here.send("stop")

@@ -1,19 +1,14 @@
-"""What a session does before and after the network: checking what the user wrote, and writing results whole."""
+"""What a session does before the network: checking what the user wrote."""
 
 from __future__ import annotations
-
-import os
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from chimera.model.errors import InputError
 from chimera.model.underlay import Forwarding
-from chimera.net.rundir import PARTIAL
 from chimera.scenario.migration import Settings
 from chimera.scenario.precopy import Limits
-from chimera.session import Experiment, output_folder, prepare
+from chimera.session import Experiment, prepare
 
 # -- prepare -----------------------------------------------------------------------------------
 
@@ -103,71 +98,3 @@ def test_a_setting_with_a_wrong_value_lists_the_right_ones() -> None:
         InputError, match=r"mode cannot be 'floood'\n    allowed: .*flood.*\n    fix: did you mean 'flood'"
     ):
         prepared(mode="floood")
-
-
-# -- the output folder -------------------------------------------------------------------------
-
-
-def everything(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
-
-
-def test_results_replace_those_of_before_and_leave_the_users_own_files(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    (out / "captures").mkdir(parents=True)
-    (out / "notes.txt").write_text("mine")
-    (out / "captures" / "old.pcapng").write_text("old")
-    (out / "result.json").write_text("old")
-    with output_folder(out, "run-1") as partial:
-        assert partial
-        (partial / "result.json").write_text("new")
-        (partial / "captures").mkdir()
-        (partial / "captures" / "wan.pcapng").write_text("new")
-        assert (out / "result.json").read_text() == "old"  # until all is written
-    assert (out / "result.json").read_text() == "new"
-    assert (out / "notes.txt").read_text() == "mine"
-    assert everything(out) == {"notes.txt", "result.json", "captures", "captures/old.pcapng", "captures/wan.pcapng"}
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), output_folder(tmp_path / "a" / "b" / "out", "run-1") as partial:
-        assert partial
-        (partial / "result.json").write_text("half")
-        raise error
-    assert everything(tmp_path) == set()
-
-
-def test_a_failure_leaves_an_old_result_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text("old")
-    with pytest.raises(RuntimeError), output_folder(tmp_path, "run-1") as partial:
-        assert partial
-        (partial / "result.json").write_text("half")
-        raise RuntimeError
-    assert everything(tmp_path) == {"result.json"}
-    assert (tmp_path / "result.json").read_text() == "old"
-
-
-def test_folders_on_the_way_are_made_at_the_end(tmp_path: Path) -> None:
-    with output_folder(tmp_path / "a" / "b", "run-1") as partial:
-        assert partial
-        (partial / "result.json").write_text("new")
-        assert everything(tmp_path) == {f"{PARTIAL}run-1", f"{PARTIAL}run-1/result.json"}
-    assert everything(tmp_path) == {"a", "a/b", "a/b/result.json"}
-
-
-def test_a_folder_on_another_file_system_is_written_to(tmp_path: Path) -> None:
-    """As in a container that mounts its user's folder."""
-    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
-        pytest.skip("no second file system at /dev/shm")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
-        (tmp_path / "out").symlink_to(elsewhere)
-        with output_folder(tmp_path / "out", "run-1") as partial:
-            assert partial
-            (partial / "result.json").write_text("new")
-        assert everything(Path(elsewhere)) == {"result.json"}
-
-
-def test_without_a_folder_nothing_is_written() -> None:
-    with output_folder(None, "run-1") as partial:
-        assert partial is None

@@ -26,14 +26,14 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
     """What the run of each overlay comes to; good results where the test says nothing else."""
     outcomes: dict[str, Outcome] = {}
 
-    def launch(experiment: Experiment, *, out: Path | None, record_all: bool, progress: Progress) -> Result:
+    def launch(experiment: Experiment, *, out: Path | None, below: str, record_all: bool, progress: Progress) -> Result:
         name = experiment.overlay.name
         progress(f"running {name}")
         found = outcomes.get(name, samples.over(name))
         if isinstance(found, BaseException):
             raise found
         if out:
-            write_json(found, out / "result.json")
+            write_json(found, out / below / "result.json")
         return found
 
     monkeypatch.setattr(tour, "launch", launch)
