@@ -17,6 +17,7 @@ reserved goes with it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -25,6 +26,7 @@ import struct
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable, Collection
 
 from chimera.deadline import ready, slowness, steps
@@ -120,13 +122,23 @@ class Sender:
         self._sent = 0
 
     def connect(self, source: str, destination: str) -> None:
-        """Open the connection from one VTEP address to another's receiver."""
+        """Open the connection from one VTEP address to another's receiver.
+
+        The kernel gives up a next hop that has not answered ARP for three seconds; here that only begins anew.
+        """
         self._channel.bind((source, 0))
-        self._channel.connect_ex((destination, PORT))
-        self._ready(select.POLLOUT, f"{destination} did not answer")
-        error = self._channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
+        poll = select.poll()
+        poll.register(self._channel, select.POLLOUT)
+        refused: int | None = errno.EHOSTUNREACH
+        for step_s in steps(self._stall_s):
+            if refused == errno.EHOSTUNREACH:
+                self._channel.connect_ex((destination, PORT))
+            refused = self._outcome(poll, step_s)
+            if refused == 0:
+                return
+            if refused not in (None, errno.EHOSTUNREACH):
+                raise OSError(refused, os.strerror(refused))
+        raise TimeoutError(f"{destination} did not answer: nothing moved for {self._stall_s:g} s")
 
     @property
     def arrived(self) -> int:
@@ -176,6 +188,15 @@ class Sender:
         if not answer:
             raise ConnectionResetError("the destination closed the connection")
         return answer == b"A"
+
+    def _outcome(self, poll: select.poll, step_s: float) -> int | None:
+        """How an attempt to connect ended (an errno, 0: well), or None where it goes on."""
+        if not poll.poll(step_s * 1000):
+            return None
+        error = self._channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error == errno.EHOSTUNREACH:
+            time.sleep(step_s)  # it may be refused at once, and there is a limit to wait for
+        return error
 
     def _ready(self, event: int, failure: str) -> None:
         """Wait until the socket is ready, for as long as the other side goes on acknowledging."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -107,6 +108,31 @@ def test_a_destination_that_is_not_there_is_given_up_and_named(monkeypatch: pyte
     with pytest.raises(TimeoutError, match=r"127\.0\.0\.1 did not answer: nothing moved for 0\.3 s"):
         sender.connect("127.0.0.1", "127.0.0.1")
     sender.close()
+
+
+def test_a_next_hop_that_does_not_answer_arp_at_once_is_asked_again() -> None:
+    """The kernel's three seconds are no limit of ours: on a slow machine the hop answers the next time."""
+    errors = [errno.EHOSTUNREACH, errno.EHOSTUNREACH, 0]
+    attempts = []
+
+    class Channel(socket.socket):
+        def connect_ex(self, address: object) -> int:  # type: ignore[override]
+            attempts.append(address)
+            return errno.EINPROGRESS
+
+        def getsockopt(self, level: int, option: int, size: int = 0) -> int:  # type: ignore[override]
+            return errors[len(attempts) - 1]
+
+    with Channel() as channel:
+        Sender(channel, stall_s=2.0).connect("127.0.0.1", "127.0.0.2")
+    assert attempts == [("127.0.0.2", memory_copy.PORT)] * 3
+
+
+def test_a_connection_that_is_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(memory_copy, "PORT", listener.getsockname()[1])
+    with socket.socket() as channel, pytest.raises(ConnectionRefusedError):
+        Sender(channel).connect("127.0.0.1", "127.0.0.1")
 
 
 def _deaf_port() -> int:
