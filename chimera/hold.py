@@ -21,6 +21,7 @@ from chimera.measure.recorder import Capture, incomplete, start_capture
 from chimera.measure.trace import trace
 from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.hop import Trace
+from chimera.model.ports import CONTROLLER
 from chimera.model.topology import Impairment
 from chimera.net import sandbox
 from chimera.net.rundir import RunDir
@@ -240,7 +241,7 @@ class Verbs:
     def start(self, progress: Progress, node: str) -> dict[str, str]:
         """Power on what was stopped."""
         with self._lock:
-            if node == "controller" and self._lab.controller.running:
+            if node == CONTROLLER and self._lab.controller.running:
                 raise SessionError("the controller is running already")
             self._lab.start(node)
         return {"started": node}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chimera import output, session
 from chimera.model.codec import from_json, to_json
-from chimera.model.errors import LabError, SessionError
+from chimera.model.errors import InputError, LabError, SessionError
 from chimera.model.result import Result
 from chimera.net import rundir, sandbox
 from chimera.net.sandbox import Child
@@ -23,6 +23,7 @@ from chimera.session import Experiment, Progress
 
 CAPTURES = "captures"
 _numbers = itertools.count(1)
+_BY_SIGNAL = 128  # statuses from here on: what a signal ended
 
 
 def launch(
@@ -51,8 +52,8 @@ def launch(
                 ),
             )
             status = _wait(child)
-            if status:
-                raise Failed(status, reason.read_text(errors="replace") if reason.exists() else "")
+            if not handover.exists():
+                raise _failure(status, reason)
             down_s = time.time() - handover.stat().st_mtime
             result = from_json(handover.read_bytes(), Result)
             result = replace(result, timing=replace(result.timing, down_s=round(down_s, 3)))
@@ -73,6 +74,14 @@ class Failed(SessionError):
         self.exit_status = status
 
 
+def _failure(status: int, reason: Path) -> Failed:
+    """Why there is no result: the session's own word, or what it means that it left none."""
+    why = reason.read_text(errors="replace") if reason.exists() else None
+    if why == "" and status < _BY_SIGNAL:  # its code began, and the process was ended from within
+        return Failed(InputError.exit_status, f"the scenario ended the lab's own process (os._exit({status}))")
+    return Failed(status or SessionError.exit_status, why or "")
+
+
 def _wait(child: Child) -> int:
     """Wait for the session; whatever interrupts that, ends it."""
     try:
@@ -84,7 +93,11 @@ def _wait(child: Child) -> int:
 
 
 def _with_reason(reason: Path, session: Callable[[], int]) -> int:
-    """Run ``session``; why it failed goes to the launcher, who tells the user (of a defect, the traceback does)."""
+    """Run ``session``; why it failed goes to the launcher, who tells the user (of a defect, the traceback does).
+
+    Nothing is there until the session's own code runs; then an empty text, until it has something to say.
+    """
+    reason.touch()
     try:
         return session()
     except LabError as error:

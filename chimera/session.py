@@ -42,7 +42,7 @@ from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
 from chimera.overlay.mtu import fits, mtu_of, packet_limit
 from chimera.report.maps import map_of
-from chimera.scenario.figures import check_figure, holds
+from chimera.scenario.figures import holds
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import Migrator, Settings
 from chimera.scenario.scripts import MIGRATION_SETTINGS, Script, find_script, migration_settings
@@ -78,7 +78,7 @@ def prepare(
     settings: Mapping[str, str] | None = None,
     expectations: Mapping[str, str] | None = None,
 ) -> Experiment:
-    """Load and check a topology, an overlay, a scenario and their settings; nothing is started.
+    """Load and check a topology, an overlay, a scenario and their settings; nothing is started, no script is run.
 
     Raises:
         InputError: something the user wrote is wrong; the text says where, what and what to write instead.
@@ -103,8 +103,6 @@ def prepare_topology(
     for_script = script.take_settings(given) if script else {}
     if script:
         script.check_settings(for_script, topology)
-    for figure in expectations or {}:
-        check_figure(figure)
     migration = migration_settings(given)
     _refuse_unknown(given, overlay, script)
     options = check_options(overlay, given)
@@ -113,8 +111,6 @@ def prepare_topology(
     holders = overlay.gateway_holders(topology, options)
     segments_at = holders[0] if len(holders) == 1 else None
     underlay = plan.plan(topology, forwarding, segments_at=segments_at, fabric=overlay.fabric)
-    if script:
-        script.check_network(topology, underlay)
     mtu = mtu_of(topology, overlay, options)
     inventory = Inventory(
         topology=topology,
@@ -162,6 +158,16 @@ def _wire(overlay: Overlay, inventory: Inventory, holders: Sequence[str], segmen
         segments_at=segments_at,
         translator=overlay.translator(inventory.options),
     )
+
+
+def rehearse(experiment: Experiment) -> None:
+    """Refuse what only the script itself can tell: that it cannot be loaded, or has nothing to show on this network.
+
+    Raises:
+        InputError: why.
+    """
+    if experiment.script:
+        experiment.script.rehearse(experiment.topology, experiment.underlay)
 
 
 def need_machine(experiment: Experiment) -> None:
@@ -247,6 +253,7 @@ def _measure_links(built: Network, progress: Progress) -> list[LinkReport]:
 def run(experiment: Experiment, *, progress: Progress, record_all: bool = False) -> tuple[Result, Instruments]:
     """One scenario, from nothing to its result; ``down_s`` is for the launcher to fill in."""
     assert experiment.script is not None
+    experiment.script.load()
     session = bring_up(experiment, progress)
     begin = time.time()
     session.instruments.start(record_all=record_all)

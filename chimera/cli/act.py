@@ -41,10 +41,10 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
 @click.argument("name", default="", shell_complete=complete("links"))
 @click.argument("action", type=click.Choice(["show", "cut", "restore", "set"]), default="show")
 @lab_option
-@click.option("--delay", type=click.FloatRange(0), metavar="MS", help="One-way delay.")
-@click.option("--jitter", type=click.FloatRange(0), metavar="MS", help="Jitter, plus or minus.")
-@click.option("--loss", type=click.FloatRange(0, 100), metavar="PERCENT", help="Random loss.")
-@click.option("--bandwidth", type=click.FloatRange(0), metavar="MBPS", help="Bandwidth, 0 for unlimited.")
+@click.option("--delay", type=common.Decimal(0), metavar="MS", help="One-way delay.")
+@click.option("--jitter", type=common.Decimal(0), metavar="MS", help="Jitter, plus or minus.")
+@click.option("--loss", type=common.Decimal(0, 100), metavar="PERCENT", help="Random loss.")
+@click.option("--bandwidth", type=common.Decimal(0), metavar="MBPS", help="Bandwidth, 0 for unlimited.")
 @click.option("--direction", type=click.Choice(["both", "forward", "backward"]), default="both", show_default=True)
 def link(
     name: str, action: str, lab_name: str | None, delay: float | None, jitter: float | None, loss: float | None,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from chimera.cli import common
+from chimera.model import numbers
 from chimera.report.figures import NOT_MEASURED, decimal
 
 
@@ -37,15 +38,10 @@ def startup(sizes: str, as_json: bool) -> None:
     from chimera.bench.startup import startup as measure
 
     common.need_root()
-    try:
-        numbers = tuple(int(word) for word in sizes.split(","))
-        if not numbers or any(n < 10 or n % 10 or n > 1000 for n in numbers):
-            raise ValueError
-    except ValueError:
-        raise click.BadParameter(
-            "numbers of VMs between 10 and 1000, each a multiple of 10", param_hint="--sizes"
-        ) from None
-    rows = measure(common.progress(), numbers)
+    chosen = tuple(numbers.whole(word) or 0 for word in sizes.split(","))
+    if any(n < 10 or n % 10 or n > 1000 for n in chosen):
+        raise click.BadParameter("numbers of VMs between 10 and 1000, each a multiple of 10", param_hint="--sizes")
+    rows = measure(common.progress(), chosen)
     stock, first_floor = rows[0], rows[1]
     floors = {row.vms: row for row in rows if row.what == "bare floor"}
     if as_json:
@@ -63,8 +59,8 @@ def startup(sizes: str, as_json: bool) -> None:
 
 
 @bench.command()
-@click.option("--seconds", type=click.IntRange(1, 60), default=1, show_default=True, help="How long each stream runs.")
-@click.option("--rounds", type=click.IntRange(1, 50), default=8, show_default=True, help="How often all is measured.")
+@click.option("--seconds", type=common.Whole(1, 60), default=1, show_default=True, help="How long each stream runs.")
+@click.option("--rounds", type=common.Whole(1, 50), default=8, show_default=True, help="How often all is measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def dataplane(seconds: int, rounds: int, as_json: bool) -> None:
     """Throughput, packet rate and latency of every overlay, beside a plain bridge and VXLAN on the same path.
@@ -104,7 +100,7 @@ def _signed(value: float | None) -> str:
 
 
 @bench.command()
-@click.option("--runs", type=click.IntRange(1, 100), default=10, show_default=True, help="How many times.")
+@click.option("--runs", type=common.Whole(1, 100), default=10, show_default=True, help="How many times.")
 @common.topology_option
 @common.overlay_option
 @common.set_option

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from chimera.cli import common
 from chimera.cli.status import ask, complete, lab_option
 
 
 @click.command()
 @click.argument("link", shell_complete=complete("links"))
 @click.option("--out", "-w", type=click.Path(path_type=Path), help="The file (default: LINK.pcapng); - for stdout.")
-@click.option("--seconds", "-s", type=click.FloatRange(0.01), default=5.0, show_default=True, help="How long.")
+@click.option("--seconds", "-s", type=common.Decimal(0.01), default=5.0, show_default=True, help="How long.")
 @lab_option
 def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -> None:
     """Capture LINK with both directions and node names; Wireshark opens the file.

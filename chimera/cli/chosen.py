@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from chimera import share
 from chimera.cli.common import DEFAULT_OVERLAY, DEFAULT_TOPOLOGY
-from chimera.load import TOPOLOGY_SETTINGS, LabFile, load_lab
+from chimera.load import TOPOLOGY_SETTINGS, LabFile, is_path, load_lab
 from chimera.model.errors import InputError, did_you_mean
 from chimera.overlay import registry
 from chimera.overlay.base import Option, Overlay, check_options
 from chimera.scenario.scripts import MIGRATION_SETTINGS, find_script
-from chimera.session import Experiment, prepare
+from chimera.session import Experiment, prepare, rehearse
 from chimera.tour import Leg, legs
 
 ALL = "all"
@@ -28,9 +28,18 @@ def choose(scenario: str, topology: str | None, overlay: str | None, settings: M
     Raises:
         InputError: something is wrong with it.
     """
-    asked = _ask(scenario, topology, settings)
-    choice = _choice(overlay or asked.overlay)
-    return asked.prepare(choice.overlay.name, {**asked.settings, **choice.options})
+    experiment = _ask(scenario, topology, settings).choose(overlay)
+    rehearse(experiment)
+    return experiment
+
+
+def check_lab(lab: LabFile) -> None:
+    """Do all that 'lab run' would before it starts anything, but for running the scenario's file.
+
+    Raises:
+        InputError: something is wrong with it.
+    """
+    _ask_for(lab, None, {}).choose(None)
 
 
 def choose_several(
@@ -52,7 +61,9 @@ def choose_several(
 
     def prepare_leg(name: str, options: Mapping[str, str]) -> Experiment:
         own = _fitting(registry.get(name), asked.settings)
-        return asked.prepare(name, {**common, **own, **options})
+        experiment = asked.prepare(name, {**common, **own, **options})
+        rehearse(experiment)
+        return experiment
 
     unique: dict[tuple[str, str], _Choice] = {}
     for choice in choices:
@@ -62,10 +73,9 @@ def choose_several(
 
 def find_lab(name: str) -> LabFile | None:
     """The lab of that name in ``labs/``, or at that path; None where the word means a scenario."""
-    path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else share.folder("labs") / name
-    if path.suffix == ".py" or not path.exists() or (path.is_dir() and not (path / "lab.yaml").is_file()):
-        return None
-    return load_lab(path)
+    path = Path(name) if is_path(name) else share.folder("labs") / name / "lab.yaml"
+    is_lab = path.suffix in (".yaml", ".yml") and path.exists()
+    return load_lab(path) if is_lab or path.is_dir() else None
 
 
 def labs() -> list[LabFile]:
@@ -82,6 +92,11 @@ class _Asked(NamedTuple):
     settings: dict[str, str]
     expectations: dict[str, str]
     given: frozenset[str]
+
+    def choose(self, overlay: str | None) -> Experiment:
+        """The experiment over ``overlay``, which may carry settings of its own, or over its own choice."""
+        choice = _choice(overlay or self.overlay)
+        return self.prepare(choice.overlay.name, {**self.settings, **choice.options})
 
     def prepare(self, overlay: str, settings: Mapping[str, str]) -> Experiment:
         """The experiment over one overlay."""
@@ -119,6 +134,10 @@ def _ask(scenario: str, topology: str | None, settings: Mapping[str, str]) -> _A
     lab = find_lab(scenario)
     if lab is None:
         return _Asked(scenario, topology or DEFAULT_TOPOLOGY, DEFAULT_OVERLAY, dict(settings), {}, frozenset(settings))
+    return _ask_for(lab, topology, settings)
+
+
+def _ask_for(lab: LabFile, topology: str | None, settings: Mapping[str, str]) -> _Asked:
     settings_of_both = {**lab.set, **settings}
     return _Asked(
         lab.scenario, topology or lab.topology, lab.overlay, settings_of_both, dict(lab.expect), frozenset(settings)

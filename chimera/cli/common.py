@@ -6,11 +6,33 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import click
 
 from chimera import share
+from chimera.model import numbers
 from chimera.model.errors import InputError, MachineError
+
+
+class Whole(click.IntRange):
+    """A whole number in digits that everybody reads alike."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click's, but for what only Python takes for a number."""
+        if isinstance(value, str) and numbers.whole(value) is None:
+            self.fail(f"'{value}' is not a whole number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Decimal(click.FloatRange):
+    """The same with a decimal point."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click's, but for what only Python takes for a number."""
+        if isinstance(value, str) and numbers.decimal(value) is None:
+            self.fail(f"'{value}' is not a number", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def complete_topology(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chimera import share
+
+if TYPE_CHECKING:
+    from chimera.load import LabFile
 
 
 @click.command()
@@ -26,7 +31,7 @@ def validate(file: str) -> None:
     lab = path if path.name == "lab.yaml" or (path / "lab.yaml").is_file() else share.folder("labs") / file / "lab.yaml"
     if lab.exists():
         found = load_lab(lab)
-        _check_lab(lab)
+        _check_lab(found)
         click.echo(f"{file}: lab '{found.title}' is valid")
         return
     topology = load_topology(file, [share.folder("topologies")])
@@ -38,17 +43,16 @@ def validate(file: str) -> None:
     click.echo(f"{file}: topology '{topology.name}' is valid: {words}")
 
 
-def _check_lab(file: Path) -> None:
-    """Do all that 'lab run' would before it starts anything."""
-    from chimera.cli.chosen import choose
+def _check_lab(lab: LabFile) -> None:
+    from chimera.cli.chosen import check_lab
     from chimera.model.errors import InputError, TopologyError
 
     try:
-        choose(str(file), None, None, {})
+        check_lab(lab)
     except TopologyError:
         raise
     except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+        raise InputError(f"{lab.path}: {error}") from error
 
 
 @click.command()
@@ -103,13 +107,24 @@ def _overlays() -> list[tuple[str, str]]:
 def _scenarios() -> list[tuple[str, str]]:
     from chimera.scenario.scripts import find_script, scripts
 
-    return [(path.stem, find_script(str(path)).summary) for path in scripts()]
+    return [(path.stem, _said(lambda file: find_script(str(file)).summary, path)) for path in scripts()]
 
 
 def _labs() -> list[tuple[str, str]]:
-    from chimera.cli.chosen import labs
+    from chimera.load import load_lab
 
-    return [(lab.name, lab.title) for lab in labs()]
+    files = sorted(share.folder("labs").glob("*/lab.yaml"))
+    return [(path.parent.name, _said(lambda file: load_lab(file).title, path)) for path in files]
+
+
+def _said(read: Callable[[Path], str], path: Path) -> str:
+    """What a file says of itself, or why it cannot be read: one bad file does not hide the others."""
+    from chimera.model.errors import InputError
+
+    try:
+        return read(path)
+    except InputError as error:
+        return f"(cannot be read: {str(error).splitlines()[0]})"
 
 
 LISTS = {"topologies": _topologies, "overlays": _overlays, "scenarios": _scenarios, "labs": _labs}

@@ -32,11 +32,13 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
     from chimera.net import rundir, sandbox
     from chimera.session import need_machine, prepare
 
+    if name is not None:
+        rundir.check_name(name)
     experiment = prepare(topology, overlay or common.DEFAULT_OVERLAY, settings=common.parse_settings(settings))
     common.need_root()
     need_machine(experiment)
     progress = common.progress(quiet)
-    run_dir = rundir.claim(name or experiment.topology.name, rundir.LAB)
+    run_dir = rundir.claim(experiment.topology.name if name is None else name, rundir.LAB)
     listening, ready = os.pipe()
     try:
         child = sandbox.launch(run_dir, lambda: hold(experiment, run_dir, progress, ready), detach=True)

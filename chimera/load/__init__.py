@@ -23,6 +23,7 @@ from chimera.model.topology import Topology
 __all__ = [
     "TOPOLOGY_SETTINGS",
     "LabFile",
+    "is_path",
     "lab_schema",
     "list_topologies",
     "load_lab",

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import re
 import runpy
-import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from chimera.apart import apart, blame
 from chimera.load.problems import Problems
 from chimera.load.resolve import read_and_resolve
 from chimera.load.tree import Yaml, YamlList, YamlMap, YamlScalar
+from chimera.model import numbers
+from chimera.model.codec import from_json, to_json
 from chimera.model.errors import InputError, MachineError, Place, did_you_mean
 from chimera.model.topology import Topology
+
+_T = TypeVar("_T")
 
 _SUBNET = "10.0.0.0/8"  # Mininet's ipBase
 _PREFIX = "hv-"
@@ -50,6 +54,12 @@ def load_custom(path: Path, choice: str = "") -> Topology:
         MachineError: where it imports a module that is not there.
         TopologyError: where what it builds is no lab.
     """
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    return from_json(apart(lambda: to_json(_load(path, choice)), str(path)), Topology)
+
+
+def _load(path: Path, choice: str) -> Topology:
     key, *arguments = choice.split(",") if choice else [""]
     topos = _run(path)
     if not key and len(topos) == 1:
@@ -58,14 +68,12 @@ def load_custom(path: Path, choice: str = "") -> Topology:
         message = f"{path} has no topology '{key}'" if key else f"{path} has more than one topology"
         fix = did_you_mean(key, topos) or f"write {path}:{next(iter(topos))}"
         raise InputError(f"{message}\n    allowed: {', '.join(topos)}\n    fix: {fix}")
-    topo = _call(path, lambda: topos[key](*map(_argument, arguments)))
-    return convert(topo, name=re.sub(r"[^A-Za-z0-9._-]", "-", key)[:40], file=str(path))
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", key)[:40]
+    return _call(path, lambda: convert(topos[key](*map(_argument, arguments)), name=name, file=str(path)))
 
 
 def _run(path: Path) -> dict[str, Any]:
     """The ``topos`` of a file."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
     topos = _call(path, lambda: runpy.run_path(str(path))).get("topos")
     if not isinstance(topos, dict) or not topos:
         fix = "topos = {'mytopo': MyTopo} at the end of the file, as for mn --custom"
@@ -73,28 +81,22 @@ def _run(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in topos.items()}
 
 
-def _call(path: Path, what: Any) -> Any:
+def _call(path: Path, what: Callable[[], _T]) -> _T:
     """Calls the user's code; whatever it raises becomes an error that names the line of the user's file."""
-    try:
-        return what()
-    except ModuleNotFoundError as error:
-        remedy = "sudo apt-get install mininet" if error.name == "mininet" else ""
-        raise MachineError(f"{path} needs the Python module '{error.name}', which is not there", remedy) from error
-    except SyntaxError as error:
-        raise InputError(f"{error.filename}:{error.lineno}:{error.offset}: not valid Python: {error.msg}") from error
-    except (Exception, SystemExit) as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise InputError(f"{where}: {type(error).__name__}: {error}") from error
+    with blame(path, "this file failed"):
+        try:
+            return what()
+        except ModuleNotFoundError as error:
+            remedy = "sudo apt-get install mininet" if error.name == "mininet" else ""
+            raise MachineError(f"{path} needs the Python module '{error.name}', which is not there", remedy) from error
+        except SyntaxError as error:
+            where = f"{error.filename}:{error.lineno}:{error.offset}"
+            raise InputError(f"{where}: not valid Python: {error.msg}") from error
 
 
 def _argument(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    found = (numbers.whole(text), numbers.decimal(text), text)
+    return next(value for value in found if value is not None)
 
 
 # -- what is built, in the words of the topology language ----------------------------------

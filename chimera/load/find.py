@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,17 +47,32 @@ def files(search: Sequence[Path]) -> Iterator[Path]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, at most one byte more than is allowed.
+    """The content of a regular file, at most one byte more than is allowed; nothing is waited for.
 
     Raises:
         InputError: where it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return _content(descriptor)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot read {path}: {reason}") from error
+
+
+def _content(descriptor: int) -> bytes:
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise ValueError("not a regular file")
+    found = b""
+    while len(found) <= MAX_BYTES and (more := os.read(descriptor, MAX_BYTES + 1 - len(found))):
+        found += more
+    return found
 
 
 def description(path: Path) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chimera.load.find import read_bytes
+from chimera.load.find import is_path, read_bytes
 from chimera.load.problems import Problems, Refused, Spot
 from chimera.load.records import Record, Table, key
 from chimera.load.schema import schema_of
 from chimera.load.tree import read_tree
 from chimera.load.values import LONG_NAME, SENTENCE, Pairs, Schema, Word
+from chimera.model import figures
 
 _NUMBER = r"-?[0-9]+(\.[0-9]+)?"
 _CONDITION = rf"((<=|>=|==|!=|<|>)\s*)?({_NUMBER}|true|false)"
@@ -26,6 +27,12 @@ def _condition(text: str) -> str:
         raise Refused("not a condition", _CONDITION_ALLOWED, 'for example "<= 30"')
     _, comparison, value, _ = match.groups()
     return f"{comparison or '=='} {value}"
+
+
+def _figure(name: str) -> None:
+    """Refuses what is no figure of any result."""
+    if wrong := figures.refusal(name):
+        raise Refused(*wrong)
 
 
 def _file_or_name(text: str) -> str:
@@ -60,7 +67,9 @@ class _LabRecord(Record):
     overlay: str | None = key(LONG_NAME, "the overlay it runs over", required=True)
     scenario: str | None = key(_NAME, "the scenario it runs", required=True)
     set: Mapping[str, str] | None = key(Pairs(_SETTING, "settings: key: value"), "settings of scenario and overlay")
-    expect: Mapping[str, str] | None = key(Pairs(_EXPECTED, "figures: condition"), "figures and what must hold of them")
+    expect: Mapping[str, str] | None = key(
+        Pairs(_EXPECTED, "figures: condition", _figure), "figures and what must hold of them"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class LabFile:
     """A guided lab.
 
     ``expect`` maps figures of the result to conditions, always as comparison, blank, value: ``<= 30``, ``== true``.
-    ``topology`` and ``scenario`` are names to look up, or paths.
+    ``topology`` and ``scenario`` are names to look up, or paths, which count from the file's own folder in the file.
     """
 
     path: Path
@@ -103,12 +112,20 @@ def load_lab(path: Path) -> LabFile:
         path=file,
         title=raw.title or "",
         description=raw.description or "",
-        topology=raw.topology or "",
+        topology=_from(file.parent, raw.topology or ""),
         overlay=raw.overlay or "",
-        scenario=raw.scenario or "",
+        scenario=_from(file.parent, raw.scenario or ""),
         set=raw.set or {},
         expect=raw.expect or {},
     )
+
+
+def _from(folder: Path, text: str) -> str:
+    """A path that a file in ``folder`` names, for whoever stands elsewhere; a name to look up stays as it is."""
+    if not is_path(text):
+        return text
+    path = str(folder / text)
+    return path if is_path(path) else f"./{path}"
 
 
 def lab_schema() -> Schema:

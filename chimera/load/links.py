@@ -57,10 +57,13 @@ def _sources(said: _Said, forward: bool | None) -> Iterator[ImpairmentKeys]:
 
 
 def limit_links(raw: TopologyRecord, problems: Problems) -> None:
-    """Gives up on a file whose ``links`` name more pairs than can be looked at in good time."""
-    pairs = sum(prod(ends.count for ends in record.between) for record in raw.links)
-    if pairs > MAX_LINKS:
-        problems.add(raw.spot("links"), "too many links", found=str(pairs), allowed=f"at most {MAX_LINKS}")
+    """Gives up on a file whose ``links`` and uplinks name more pairs than can be looked at in good time."""
+    said = [(len(node.uplink), node.spot("uplink")) for _, node in plugged(raw)]
+    said += [(prod(ends.count for ends in record.between), raw.spot("links")) for record in raw.links]
+    total = sum(pairs for pairs, _ in said)
+    if total > MAX_LINKS:
+        most = max(said, key=lambda each: each[0])[1]
+        problems.add(most, "too many links", found=str(total), allowed=f"at most {MAX_LINKS}")
         problems.raise_if_any()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,7 +10,8 @@ from chimera.load.problems import Problems, Spot, listed
 from chimera.load.records import Named
 from chimera.load.tables import NodeRecord, TopologyRecord, Uplink, UplinkRecord
 from chimera.model.errors import did_you_mean
-from chimera.model.topology import Kind
+from chimera.model.ports import CONTROLLER, INTERFACES, leg_name
+from chimera.model.topology import Kind, Segment
 
 _N = TypeVar("_N", bound=NodeRecord)
 
@@ -71,7 +72,7 @@ class Names:
             return kind in kinds
         wanted = " or ".join(map(_label, kinds[:2]))
         message = f"'{name}' is {_a(kind)}, not a {wanted}" if kind else f"there is no {wanted} '{name}'"
-        known = self.of(*kinds[:2]) if self._problems.hears(spot) else []
+        known = self.of(*kinds[:2]) if self._problems.hears(spot, name) else []
         fix = did_you_mean(name, known) or ("" if kind else f"declare it under {_TABLES[kinds[0]]}:")
         allowed = listed(known) or f"none: the file has no {wanted}"
         self._problems.add(spot, message, found=name, allowed=allowed, fix=fix)
@@ -96,6 +97,21 @@ def _label(kind: Kind) -> str:
 
 def _a(kind: Kind) -> str:
     return f"a {_label(kind)}"
+
+
+def check_reserved(raw: TopologyRecord, segments: Iterable[Segment], problems: Problems) -> None:
+    """Notes every name that the lab needs itself: a VM's port is called after the VM, beside a hypervisor's own."""
+    legs = {leg_name(s.vni): f"the gateway of segment '{s.tenant}/{s.name}'" for s in segments if s.gateway_mac}
+    taken = {**INTERFACES, **legs}
+    for vm in raw.vms:
+        if vm.name in taken:
+            message = f"a VM cannot be called '{vm.name}': on hypervisors that is {taken[vm.name]}"
+            problems.add(vm.at, message, found=vm.name, fix="give the VM another name")
+    for kind, records in by_kind(raw):
+        for record in records:
+            if record.name == CONTROLLER:
+                message = f"no node can be called '{CONTROLLER}': 'lab stop {CONTROLLER}' means the lab's own"
+                problems.add(record.at, message, found=record.name, fix=f"give the {_label(kind)} another name")
 
 
 def check_references(raw: TopologyRecord, names: Names) -> None:

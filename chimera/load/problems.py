@@ -39,25 +39,32 @@ class Problems:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self._found: dict[Problem, None] = {}
+        self._found: dict[tuple[Spot, str, str], Problem] = {}
+        self._told: set[tuple[Spot, str]] = set()
         self._by_spot: dict[Spot, int] = {}
         self._unshown = 0
 
     def __len__(self) -> int:
         return len(self._found) + self._unshown
 
-    def hears(self, spot: Spot) -> bool:
-        """False where further problems at ``spot`` are only counted, and looking for a likely fix is not worth it."""
+    def hears(self, spot: Spot, found: str) -> bool:
+        """False where it is known what is wrong with ``found`` at ``spot``, or what else is would only be counted.
+
+        Looking for a likely fix is not worth it then: a name range says the same thing up to 10,000 times.
+        """
+        return self._has_room(spot) and (spot, found) not in self._told
+
+    def _has_room(self, spot: Spot) -> bool:
         return len(self._found) < LIMIT and self._by_spot.get(spot, 0) < LIMIT_PER_SPOT
 
     def add(self, spot: Spot, message: str, *, found: str = "", allowed: str = "", fix: str = "") -> None:
         """Note that something is wrong at ``spot``; saying the same thing again changes nothing."""
-        problem = Problem(spot.place, spot.key, message, shown(found), allowed, fix)
-        if problem in self._found:
+        if (spot, message, found) in self._found:
             return
-        if self.hears(spot):
+        self._told.add((spot, found))
+        if self._has_room(spot):
             self._by_spot[spot] = self._by_spot.get(spot, 0) + 1
-            self._found[problem] = None
+            self._found[spot, message, found] = Problem(spot.place, spot.key, message, shown(found), allowed, fix)
         else:
             self._unshown += 1
 
@@ -69,7 +76,7 @@ class Problems:
         """Raises :class:`TopologyError` with all problems, where there is one."""
         if not self._found:
             return
-        problems = list(self._found)
+        problems = list(self._found.values())
         if self._unshown:
             last = max(p.place for p in problems)
             problems.append(Problem(last, "", f"and {self._unshown} more problems; fix these first"))

@@ -135,7 +135,7 @@ class Table(Type):
     def _refuse_key(self, name: YamlScalar, spot: Spot, problems: Problems) -> None:
         known = list(keys_of(self.record))
         here = spot.under(name.text, name.place)
-        fix = did_you_mean(name.text[:40], known) if problems.hears(here) else ""
+        fix = did_you_mean(name.text[:40], known) if problems.hears(here, name.text) else ""
         problems.add(here, "unknown key", found=name.text, allowed=listed(known, most=20), fix=fix)
 
     def _demand(self, spot: Spot, said: Mapping[str, Spot], unknown: list[str], problems: Problems) -> None:

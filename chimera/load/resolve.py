@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chimera.load.expand import expand_shorthands
 from chimera.load.links import build_links, check_connected, lay_cables, limit_links
-from chimera.load.names import Names, by_kind, check_references, fill_uplinks
+from chimera.load.names import Names, by_kind, check_references, check_reserved, fill_uplinks
 from chimera.load.problems import Problems, Spot
 from chimera.load.records import Named, Table, first_said
 from chimera.load.sites import declared_sites, place_nodes
@@ -48,6 +48,7 @@ def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
     sites = place_nodes(raw, problems)
     links = _links(raw, names, problems)
     tenancy = plan_tenancy(raw, _numbered_hosts(raw), problems)
+    check_reserved(raw, tenancy.segments, problems)
     _check_memory(raw, problems)
     _check_mtu(raw, problems)
     _check_vteps(raw, problems)

@@ -86,7 +86,7 @@ class Segments:
             message = f"more than one tenant has a segment '{text}'"
             self._problems.add(spot, message, found=text, allowed=listed(keys), fix=fix)
         elif self._complete:
-            known = [*self._by_name, *self.drafts] if self._problems.hears(spot) else []
+            known = [*self._by_name, *self.drafts] if self._problems.hears(spot, text) else []
             near = did_you_mean(text, known)
             fix = near or "declare it under tenants: TENANT: segments:"
             allowed = listed(list(self.drafts)) or "none: the file has no tenants"

@@ -54,7 +54,7 @@ def _check_declared(nodes: dict[str, NodeRecord], raw: TopologyRecord, sites: li
     for node in nodes.values():
         if node.site is not None and node.site not in sites:
             spot = node.spot("site")
-            fix = did_you_mean(node.site, sites) if problems.hears(spot) else ""
+            fix = did_you_mean(node.site, sites) if problems.hears(spot, node.site) else ""
             if not raw.sites:
                 fix = f"declare it: sites: [{node.site}]"
             message = f"there is no site '{node.site}'"

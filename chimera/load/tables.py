@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from chimera.load.problems import Problems, Spot
@@ -102,6 +103,10 @@ class _Uplinks(PerName):
     def pick(self, index: int, total: int) -> tuple[Uplink, ...]:
         if self.spread:
             return tuple(Uplink(record.to.pick(index, total), record) for record in self.records)
+        return self._all
+
+    @cached_property
+    def _all(self) -> tuple[Uplink, ...]:
         return tuple(Uplink(name, record) for record in self.records for name in record.to.names)
 
 

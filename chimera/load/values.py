@@ -109,10 +109,11 @@ class ListOf(Type):
 
 @dataclass(frozen=True)
 class Pairs(Type):
-    """A mapping of free names to values of one type; the value is a dict."""
+    """A mapping of names to values of one type; the value is a dict. ``check`` raises :class:`Refused` for a name."""
 
     value: Type
     words: str
+    check: Callable[[str], None] = lambda name: None
 
     @property
     def allowed(self) -> str:
@@ -126,7 +127,14 @@ class Pairs(Type):
         if not isinstance(node, YamlMap):
             problems.add(spot.at(node.place), "a mapping is expected here", found=describe(node), allowed=self.words)
             return None
-        pairs = {k.text: self.value.read(v, spot.under(k.text, k.place), problems) for k, v in node.entries}
+        pairs = {}
+        for name, value in node.entries:
+            here = spot.under(name.text, name.place)
+            try:
+                self.check(name.text)
+            except Refused as refused:
+                problems.refuse(here, refused, name.text)
+            pairs[name.text] = self.value.read(value, here, problems)
         return {name: value for name, value in pairs.items() if value is not None}
 
     def schema(self) -> Schema:

@@ -6,6 +6,36 @@ from dataclasses import dataclass
 
 INTEGRATION = "br-int"  # VMs, gateway legs, tunnels
 PHYSICAL = "br-phy"  # the uplink and the tunnel address
+MANAGEMENT = "mgmt"  # the way to the controller
+VXLAN_TUNNEL, LISP_TUNNEL = "vxlan0", "lisp0"
+TO_PHYSICAL, TO_INTEGRATION = "patch-phy", "patch-int"  # the patch ports that join the two bridges
+
+CONTROLLER = "controller"  # what 'lab stop' and 'lab start' call the controller: no node can have the name
+
+# What every hypervisor has beside its VMs' ports, which are named after the VMs, and what stands there under the name.
+INTERFACES = {
+    "lo": "the loopback interface",
+    "eth0": "the uplink",
+    INTEGRATION: "the bridge of the VMs",
+    PHYSICAL: "the bridge of the uplink",
+    MANAGEMENT: "the management interface",
+    VXLAN_TUNNEL: "a tunnel port",
+    LISP_TUNNEL: "a tunnel port",
+    TO_PHYSICAL: "a patch port",
+    TO_INTEGRATION: "a patch port",
+    "ovs-netdev": "Open vSwitch's userspace datapath",
+    **dict.fromkeys(("all", "default"), "the kernel's settings of every interface (/proc/sys/net/ipv4/conf)"),
+    **dict.fromkeys(
+        ("tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0"),
+        "a device that some kernels make in every namespace",
+    ),
+}
+
+
+def leg_name(vni: int) -> str:
+    """The interface of a segment's gateway, on whichever node holds it."""
+    return f"g{vni}"
+
 
 Pairs = tuple[tuple[str, str], ...]
 

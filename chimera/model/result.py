@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
+_FROM = {"from_": "from"}  # a Python keyword, and what the contract calls it
+
 
 @dataclass(frozen=True)
 class LabInfo:
@@ -149,8 +153,7 @@ class Migration:
     machine_stall_ms: float | None = None
 
 
-@dataclass(frozen=True)
-class PathReport:
+class PathReport(msgspec.Struct, frozen=True, rename=_FROM):
     """How packets of a flow travel at a moment (``when``: ``before``, ``after migration 1`` …).
 
     ``from_``/``to`` are nodes; ``hops`` the nodes visited; ``wan_crossings`` how often one request
@@ -162,7 +165,7 @@ class PathReport:
     when: str
     rtt_ms: float | None
     wan_crossings: float | None
-    hops: list[str] = field(default_factory=list)
+    hops: list[str] = msgspec.field(default_factory=list)
     throughput_mbps: float | None = None
     packets: int = 0
 
@@ -238,8 +241,7 @@ class NodeState:
     fabric: int = 0
 
 
-@dataclass(frozen=True)
-class Entropy:
+class Entropy(msgspec.Struct, frozen=True, rename=_FROM):
     """How many of the equal-cost paths between two VMs a number of flows used.
 
     ``available`` is how many there are by the topology, ``used`` how many of them captures saw flows on (None where no
@@ -252,7 +254,7 @@ class Entropy:
     flows: int
     available: int
     used: int | None
-    by_path: dict[str, int] = field(default_factory=dict)
+    by_path: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from chimera.model.errors import InputError, SessionError, did_you_mean
-from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
+from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
@@ -27,7 +27,6 @@ from chimera.net.routing import Routes
 from chimera.net.translators import VXLAN_BYTES, Translation, uplinks
 from chimera.wire import ovsdb
 
-MANAGEMENT_BRIDGE = "mgmt"
 _TAP_QUEUE = 10_000  # packets
 _PARALLEL = 8  # daemons that start at once; more only queue for the CPU
 
@@ -117,10 +116,11 @@ class Network:
         self.cables = cables.make(self.topology.links, self.underlay.mtu, self._macs, netem=netem)
         batch = [line for cable in self.cables.values() for line in cable.lines()]
         batch += [guests.link_line(vm, self.topology.vm_mtu) for vm in self.topology.vms]
-        batch += [f"link add {MANAGEMENT_BRIDGE} type bridge", f"link set dev {MANAGEMENT_BRIDGE} up", "link set lo up"]
-        batch += [f"addr add {self.management_address(None)}/16 dev {MANAGEMENT_BRIDGE}"]
+        batch += [f"link add {MANAGEMENT} type bridge", f"link set dev {MANAGEMENT} up", "link set lo up"]
+        batch += [f"addr add {self.management_address(None)}/16 dev {MANAGEMENT}"]
         for number, node in enumerate(self.topology.vteps, start=1):
-            batch.append(f"link add name m{number} master mgmt type veth peer name mgmt netns {node.name}")
+            peer = f"peer name {MANAGEMENT} netns {node.name}"
+            batch.append(f"link add name m{number} master {MANAGEMENT} type veth {peer}")
             batch.append(f"link set m{number} up")
         netns.ip_batch("", batch)
         for cable in self.cables.values():
@@ -135,8 +135,8 @@ class Network:
         for vm in self.topology.vms:
             ups[vm.hypervisor].append(f"link set dev {vm.name} up")
         for node in self.topology.vteps:  # before its switch starts and looks for the controller
-            ups[node.name].append(f"link set dev {MANAGEMENT_BRIDGE} up")
-            ups[node.name].append(f"addr add {self.management_address(node)}/16 dev {MANAGEMENT_BRIDGE}")
+            ups[node.name].append(f"link set dev {MANAGEMENT} up")
+            ups[node.name].append(f"addr add {self.management_address(node)}/16 dev {MANAGEMENT}")
         for node_name, lines in ups.items():
             netns.ip_batch(node_name, lines)
 

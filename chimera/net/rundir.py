@@ -60,14 +60,26 @@ class RunDir:
         os.close(self.lock)
 
 
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a lab.
+
+    Raises:
+        InputError: with what can.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", name):
+        raise InputError(
+            f"'{name}' is not a usable name for a lab\n"
+            f"    allowed: letters, digits, '.', '_' and '-', the first a letter or digit; at most 41"
+        )
+
+
 def claim(name: str, kind: str) -> RunDir:
     """Make the run directory of a new lab, run or bench called ``name``.
 
     Raises:
         InputError: the name is taken by a running lab, or is not fit for a directory.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", name):
-        raise InputError(f"lab name '{name}': letters, digits, '.', '_' and '-' only, at most 41")
+    check_name(name)
     sweep()
     path = ROOT / name
     for _ in range(_TRIES):

@@ -14,7 +14,16 @@ from __future__ import annotations
 
 import uuid
 
-from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
+from chimera.model.ports import (
+    INTEGRATION,
+    LISP_TUNNEL,
+    PHYSICAL,
+    TO_INTEGRATION,
+    TO_PHYSICAL,
+    VXLAN_TUNNEL,
+    PortSpec,
+    leg_name,
+)
 from chimera.model.topology import Endpoint, Kind, Node, Segment, Topology
 
 LEG_BASE = 50000
@@ -57,7 +66,7 @@ def leg_port(topology: Topology, holder: str, segment: Segment, tag: int = 0) ->
     external = (("iface-id", leg_id(holder, segment)), ("attached-mac", segment.gateway_mac))
     number = LEG_BASE + 1 + topology.segments.index(segment)
     return PortSpec(
-        f"g{segment.vni}",
+        leg_name(segment.vni),
         type="internal",
         ofport=number,
         tag=tag,
@@ -74,7 +83,7 @@ def vxlan_port(local_ip: str, udp_port: int = VXLAN_UDP_PORT) -> PortSpec:
         ("key", "flow"),
         ("dst_port", str(udp_port)),
     )
-    return PortSpec("vxlan0", type="vxlan", options=options, ofport=TUNNEL)
+    return PortSpec(VXLAN_TUNNEL, type="vxlan", options=options, ofport=TUNNEL)
 
 
 def lisp_port(local_ip: str) -> PortSpec:
@@ -91,12 +100,12 @@ def lisp_port(local_ip: str) -> PortSpec:
         ("packet_type", "legacy_l3"),
         ("tos", "inherit"),
     )
-    return PortSpec("lisp0", type="vxlan", options=options, ofport=TUNNEL)
+    return PortSpec(LISP_TUNNEL, type="vxlan", options=options, ofport=TUNNEL)
 
 
 def patch_ports() -> tuple[PortSpec, PortSpec]:
     """The pair of patch ports that joins ``br-int`` to ``br-phy``."""
     return (
-        PortSpec("patch-phy", INTEGRATION, "patch", (("peer", "patch-int"),), ofport=PATCH),
-        PortSpec("patch-int", PHYSICAL, "patch", (("peer", "patch-phy"),)),
+        PortSpec(TO_PHYSICAL, INTEGRATION, "patch", (("peer", TO_INTEGRATION),), ofport=PATCH),
+        PortSpec(TO_INTEGRATION, PHYSICAL, "patch", (("peer", TO_PHYSICAL),)),
     )

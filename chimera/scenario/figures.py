@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import is_dataclass
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from chimera.model.errors import InputError, did_you_mean
 from chimera.model.result import Result
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -24,36 +21,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 def shown(value: float | None) -> str:
     """A figure in the detail of an expectation."""
     return "not measured" if value is None else f"{value:g}"
-
-
-def check_figure(figure: str) -> None:
-    """Refuse a path that leads to no number of any result.
-
-    Raises:
-        InputError: the first word that leads nowhere, with those that would.
-    """
-    kind: Any = Result
-    for word in figure.split("."):
-        kind = _element(kind)
-        if get_origin(kind) is dict:
-            kind = get_args(kind)[1]
-            continue
-        known = get_type_hints(kind) if is_dataclass(kind) else {}
-        if word not in known:
-            allowed = ", ".join(known) or "nothing below it"
-            hint = did_you_mean(word, known)
-            text = f"no figure '{figure}': results have no '{word}' there\n    allowed: {allowed}"
-            raise InputError(text + (f"\n    fix: {hint}" if hint else ""))
-        kind = known[word]
-    if _element(kind) not in (int, float, bool):
-        raise InputError(f"figure '{figure}' is no number\n    allowed: a path that ends at one")
-
-
-def _element(kind: Any) -> Any:
-    """What a list holds, and what is there where it is not None."""
-    while get_origin(kind) is list or NoneType in get_args(kind):
-        kind = next(part for part in get_args(kind) if part is not NoneType)
-    return kind
 
 
 def holds(result: Result, figure: str, condition: str) -> tuple[bool, str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from chimera.model.errors import InputError, MigrationAborted, SessionError
+from chimera.model.ports import CONTROLLER
 from chimera.model.record import MigrationRecord, Moment, Vantage
 from chimera.model.result import Expectation
 from chimera.model.topology import Endpoint, Topology
@@ -267,14 +268,14 @@ class Lab:
 
     def stop(self, node: str) -> None:
         """Power off a hypervisor or gateway, or end the controller (``controller``)."""
-        act = self.controller.stop if node == "controller" else lambda: self.network.stop_node(node)
+        act = self.controller.stop if node == CONTROLLER else lambda: self.network.stop_node(node)
         self._do(f"{node} stopped", act)
 
     def start(self, node: str) -> None:
         """Power a hypervisor or gateway on again, or start the controller and wait until it has adopted the network."""
 
         def act() -> None:
-            if node != "controller":
+            if node != CONTROLLER:
                 self.network.start_node(node)
                 return
             self.controller.start()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
+import io
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from chimera import share
+from chimera.apart import apart, blame
+from chimera.model import numbers
 from chimera.model.errors import InputError, did_you_mean
 from chimera.model.result import Result
 from chimera.model.topology import Topology
@@ -19,6 +22,7 @@ from chimera.model.underlay import Underlay
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import ANNOUNCEMENTS, Settings
 from chimera.scenario.precopy import Limits
+from chimera.scenario.reading import Value, read_script
 
 MIGRATION_SETTINGS = ("announce", "pace_mbps", "downtime_ms", "max_rounds")
 
@@ -29,22 +33,19 @@ class Script:
 
     A ``possible(topology, underlay)`` may refuse a network before anything starts.
     ``SETTINGS`` maps what ``--set`` may change to its default. Where that is a number, only numbers will do; ``vm``
-    and ``hypervisor`` name one of the topology's.
+    and ``hypervisor`` name one of the topology's. What is known here was read; :meth:`load` is the first to run it.
     """
 
     name: str
     path: Path
-    module: ModuleType
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring."""
-        return (inspect.getdoc(self.module) or "").partition("\n")[0]
+    summary: str
+    settings: Mapping[str, Value]
+    code: CodeType
 
     @property
     def defaults(self) -> dict[str, str]:
         """What ``--set`` may change."""
-        return {str(name): str(value) for name, value in getattr(self.module, "SETTINGS", {}).items()}
+        return {name: str(value) for name, value in self.settings.items()}
 
     def take_settings(self, given: dict[str, str]) -> dict[str, str]:
         """This script's settings, defaults filled in; they are removed from ``given``."""
@@ -57,8 +58,8 @@ class Script:
             InputError: a value that cannot be, with those that can.
         """
         names = {"vm": [v.name for v in topology.vms], "hypervisor": [h.name for h in topology.hypervisors]}
-        for name, default in getattr(self.module, "SETTINGS", {}).items():
-            value = settings[str(name)]
+        for name, default in self.settings.items():
+            value = settings[name]
             if name in names and value and value not in names[name]:
                 hint = did_you_mean(value, names[name])
                 allowed = ", ".join(names[name]) + (f"\n    fix: {hint}" if hint else "")
@@ -68,30 +69,59 @@ class Script:
             if isinstance(default, float):
                 _number({name: value}, name, default)
 
-    def check_network(self, topology: Topology, underlay: Underlay) -> None:
-        """Refuse a network on which this script has nothing to show; its ``possible(topology, underlay)`` says so.
+    def rehearse(self, topology: Topology, underlay: Underlay) -> None:
+        """Load this script in a process of its own, and ask whether it has something to show on a network.
 
         Raises:
-            InputError: why, and what to choose instead.
+            InputError: it cannot be loaded, or its ``possible(topology, underlay)`` says why not, and what to choose.
         """
-        if hasattr(self.module, "possible"):
-            self.module.possible(topology, underlay)
+
+        def rehearsal() -> bytes:
+            with redirect_stdout(io.StringIO()):  # what it prints is for when it runs
+                self.load()
+                with self._blame("possible() failed"):
+                    getattr(self._module, "possible", lambda *network: None)(topology, underlay)
+            return b""
+
+        apart(rehearsal, f"{self.path}: this scenario")
+
+    def load(self) -> None:
+        """Run the file itself, once: its imports and definitions.
+
+        Raises:
+            InputError: that fails, or leaves no ``run`` that can be called.
+        """
+        if not callable(getattr(self._module, "run", None)):
+            raise InputError(f"{self.path}:1:1: this is not a scenario: run is not a function")
 
     def run(self, lab: Lab) -> None:
         """Do it."""
-        self.module.run(lab)
+        with self._blame("this scenario failed"):
+            self._module.run(lab)
 
     def check(self, result: Result, expect: Expect) -> None:
         """Say what must have come out."""
-        if hasattr(self.module, "check"):
-            self.module.check(result, expect)
+        with self._blame("check() failed"):
+            getattr(self._module, "check", lambda *found: None)(result, expect)
+
+    def _blame(self, what: str) -> AbstractContextManager[None]:
+        return blame(self.path, what)
+
+    @cached_property
+    def _module(self) -> ModuleType:
+        module = ModuleType(f"scenario_{self.path.stem.replace('-', '_')}")
+        module.__file__ = str(self.path)
+        sys.modules[module.__name__] = module
+        with self._blame("this scenario cannot be loaded"):
+            exec(self.code, vars(module))
+        return module
 
 
 def find_script(name: str) -> Script:
     """The scenario of that name in ``scripts/``, or at that path.
 
     Raises:
-        InputError: there is none, or the file is no scenario.
+        InputError: there is none, or the file is not a scenario.
     """
     path = Path(name) if "/" in name or name.endswith(".py") else share.folder("scripts") / f"{name}.py"
     if not path.is_file():
@@ -101,44 +131,12 @@ def find_script(name: str) -> Script:
             f"there is no scenario '{name}'\n    allowed: {', '.join(names)}, or a path"
             + (f"\n    fix: {hint}" if hint else "")
         )
-    return Script(path.stem, path, _load(path))
+    return Script(path.stem, path, *read_script(path))
 
 
 def scripts() -> list[Path]:
     """The scenarios that come with the lab."""
     return sorted(p for p in share.folder("scripts").glob("*.py") if not p.name.startswith("_"))
-
-
-def _load(path: Path) -> ModuleType:
-    loader = SourceFileLoader(f"scenario_{path.stem.replace('-', '_')}", str(path))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    try:
-        loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever a user's file does wrong is the user's to read
-        raise InputError(
-            f"{path}:{_line_in(error, path)}:1: this scenario cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
-    if not callable(getattr(module, "run", None)):
-        raise InputError(
-            f"{path}:1:1: this is no scenario: it defines no run(lab)\n    fix: def run(lab: Lab) -> None: …"
-        )
-    if not isinstance(getattr(module, "SETTINGS", {}), Mapping):
-        raise InputError(f'{path}:1:1: SETTINGS maps names to defaults\n    fix: SETTINGS = {{"vm": ""}}')
-    return module
-
-
-def _line_in(error: BaseException, path: Path) -> int:
-    """The line of the script that an error comes from; 1 where it says none."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno or 1
-    line, trace = 1, error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
 
 
 def migration_settings(given: dict[str, str]) -> Settings:
@@ -163,10 +161,7 @@ def _number(given: dict[str, str], name: str, default: float) -> float:
     text = given.pop(name, None)
     if text is None:
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
+    value = numbers.decimal(text)
+    if value is None or not 0 <= value < 1e9:
         raise InputError(f"{name} cannot be '{text}'\n    allowed: a number, 0 or more")
     return value

@@ -22,7 +22,7 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class Answer:
     name: str
-    from_: str
+    at: str
 
 
 def add(progress: Progress, a: int, b: int) -> dict[str, int]:
@@ -92,7 +92,7 @@ def test_an_answer_comes_after_its_progress(lab: Path) -> None:
 
 
 def test_types_of_the_model_are_answers_too(lab: Path) -> None:
-    assert ask(lab, "describe") == [{"name": "ü", "from": "hv1"}]
+    assert ask(lab, "describe") == [{"name": "ü", "at": "hv1"}]
 
 
 @pytest.mark.parametrize(("how", "status"), [("input", 2), ("machine", 3), ("aborted", 1)])

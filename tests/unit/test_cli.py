@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chimera import share
 from chimera.cli import COMMANDS, lab, main
 from chimera.model import errors
 from chimera.net import rundir
@@ -140,6 +141,12 @@ def test_the_help_imports_nothing_heavy() -> None:
         (["compare", "./nothing"], "nothing: cannot be read: No such file or directory"),
         (["status", "--lab", "x"], "No such option"),
         (["inspect"], "no lab is running; start one with 'lab up'"),
+        (["link", "wan", "set", "--delay", "1_0"], "'1_0' is not a number"),
+        (["link", "wan", "set", "--delay", "nan"], "'nan' is not a number"),
+        (["bench", "dataplane", "--rounds", "\uff11"], "is not a whole number"),
+        (["up", "rack", "--name", ""], "'' is not a usable name for a lab\n    allowed: letters, digits"),
+        (["run", "vmotion", "--set", "pace_mbps=1_0"], "pace_mbps cannot be '1_0'"),
+        (["run", "vmotion", "--set", "downtime_ms=\uff11"], "downtime_ms cannot be"),
         (["migrate", "web1", "hv3"], "no lab is running; start one with 'lab up'"),
         (["down", "mine"], "no lab called 'mine' is running (running: none)"),
         (["link", "wan", "set"], "nothing to set: give --delay, --jitter, --loss or --bandwidth"),
@@ -242,6 +249,63 @@ def test_a_drawing_goes_where_a_link_leads_and_into_what_is_no_file(run: Run) ->
         assert run("graph", "rack", "--out", "pipe").status == 0
         assert reader.read() == drawing
     assert Path("pipe").is_fifo()
+
+
+def parameters(group: click.Group = lab) -> Iterator[click.Parameter]:
+    """Every argument and option of every verb."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        yield from command.params
+        if isinstance(command, click.Group):
+            yield from parameters(command)
+
+
+def test_no_number_is_read_as_only_python_would() -> None:
+    kinds = [p.type for p in parameters() if isinstance(p.type, type(click.INT) | type(click.FLOAT))]
+    assert len(kinds) >= 8
+    for kind in kinds:
+        for text in ("1_0", "\uff11", " 1", "nan", "1e1", ""):
+            with pytest.raises(click.UsageError):
+                kind.convert(text, None, None)
+
+
+FOLDER = {
+    "lab.yaml": "title: Mine\ntopology: net.yaml\noverlay: vxlan\nscenario: mine.py\n",
+    "net.yaml": "name: net\nswitches: {tor: }\nhypervisors: {hv1: }\nvms: {vm1: {hypervisor: hv1}}\n",
+    "mine.py": "import pathlib\npathlib.Path('/nowhere/ran').touch()\ndef run(lab): ...\n",
+}
+
+
+def test_a_folder_with_a_lab_of_ones_own_is_checked_and_run_from_anywhere(run: Run) -> None:
+    Path("mylab").mkdir()
+    for name, text in FOLDER.items():
+        (Path("mylab") / name).write_text(text)
+    for path in ("mylab", "./mylab/", "mylab/lab.yaml"):
+        assert run("validate", path) == Said(0, f"{path}: lab 'Mine' is valid\n", ""), "and its scenario is not run"
+    refused = run("run", "./mylab")
+    assert refused.status == 2
+    assert "mylab/mine.py:2:1: this scenario cannot be loaded: FileNotFoundError" in refused.err
+    Path("mylab/mine.py").write_text("def run(lab): ...\n")
+    assert run("run", "./mylab").err.startswith("lab: starting a lab needs root")
+    assert run("run", "mylab/lab.yaml").err.startswith("lab: starting a lab needs root")
+    Path("empty").mkdir()
+    assert "cannot read empty/lab.yaml" in run("run", "./empty").err
+
+
+def test_a_list_runs_no_scenario_and_shows_the_others_where_one_cannot_be_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("scripts", "labs/mine", "topologies"):
+        Path(folder).mkdir(parents=True)
+    Path("scripts/good.py").write_text('"""Good."""\nimport pathlib\npathlib.Path("ran").touch()\ndef run(lab): ...\n')
+    Path("scripts/bad.py").write_text("def run(lab:\n")
+    Path("labs/mine/lab.yaml").write_text("title: [\n")
+    monkeypatch.setattr(share, "folder", lambda name: Path(name).absolute())
+    said = run("list").out
+    assert "  good  Good.\n" in said and "  bad   (cannot be read: " in said and "  mine  (cannot be read: " in said
+    assert not Path("ran").exists()
 
 
 # -- exit statuses -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chimera.measure import explain
 from chimera.model.result import Bum, Migration, PathReport, Vantage, Wire
@@ -13,7 +14,7 @@ SEEN = Vantage("web4", "remote", 40.0, 60.0, 20.0, 900, 5, 0, 0, 1.0, 1.0, 1.06)
 MOVE = Migration("web1", "hv1", "hv3", 0.0, 1.0, 40.0, 60.0, 20.0, 900, 5, 0, 0, True, vantage_points=[SEEN])
 SLOW = replace(MOVE, vantage_points=[SEEN, replace(SEEN, name="laptop", outage_ms=1240.0, network_outage_ms=1200.4)])
 STRAIGHT = PathReport("web4", "web1", "before", 20.1, 2.0, ["web4", "hv3", "r2", "r1", "hv1", "web1"])
-LONG = replace(STRAIGHT, when="after", wan_crossings=4.0, rtt_ms=40.25)
+LONG = structs.replace(STRAIGHT, when="after", wan_crossings=4.0, rtt_ms=40.25)
 CONTROLLER, FLOOD = {"mode": "controller"}, {"mode": "flood"}
 VXLAN = Wire(["eth", "ip", "udp", "vxlan", "eth"], 50)
 
@@ -70,12 +71,12 @@ def test_a_trombone_is_named_with_its_way() -> None:
         "Trombone: after, a packet from web4 to web1 and its answer crossed between sites 4 times "
         "(40.2 ms round trip): the way leads through hv3 → r2 → r1 → hv1."
     )
-    (note,) = notes("vxlan", CONTROLLER, [], [replace(LONG, rtt_ms=None)], Bum(0))
+    (note,) = notes("vxlan", CONTROLLER, [], [structs.replace(LONG, rtt_ms=None)], Bum(0))
     assert note == "Trombone: after, web4 to web1 crossed between sites 4 ×."
 
 
 def test_a_path_that_was_not_counted_is_no_trombone() -> None:
-    assert notes("vxlan", CONTROLLER, [], [replace(LONG, wan_crossings=None)], Bum(0)) == []
+    assert notes("vxlan", CONTROLLER, [], [structs.replace(LONG, wan_crossings=None)], Bum(0)) == []
 
 
 def test_who_waited_for_a_switch_to_learn_is_named() -> None:

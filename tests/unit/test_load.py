@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 
 from chimera.load import list_topologies, load_topology, parse_topology
 from chimera.model.errors import InputError, TopologyError
+from chimera.model.ports import INTERFACES
 from chimera.model.topology import Impairment, Kind, Topology
+from chimera.overlay import registry
+from chimera.session import prepare
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 SMALL = "name: t\nswitches: {s1: {}}\nhypervisors: {hv1: {}, hv2: {}}\n"
@@ -202,6 +206,20 @@ def test_a_folder_is_no_topology(tmp_path: Path) -> None:
         load_topology(str(tmp_path) + "/", [])
 
 
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "/dev/tty"])
+def test_what_is_no_regular_file_is_neither_read_nor_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"cannot read .*: "):
+        load_topology(str(tmp_path / name), [])
+
+
+@pytest.mark.skipif(not os.access("/proc/kmsg", os.R_OK), reason="needs a readable /proc/kmsg")
+def test_a_file_of_the_kernel_that_never_ends_is_not_waited_for() -> None:
+    """``/proc/kmsg`` says that it is a regular file, and blocks until the kernel has something to say."""
+    with pytest.raises(InputError, match=r"/proc/kmsg"):
+        load_topology("/proc/kmsg", [])
+
+
 def test_the_first_folder_wins_and_broken_files_are_listed_too(tmp_path: Path) -> None:
     (tmp_path / "rack.yaml").write_text(SMALL.replace("name: t", "name: mine\ndescription: My own"))
     (tmp_path / "broken.yaml").write_text("name: [")
@@ -229,6 +247,31 @@ def test_sizes_are_limited(kind: str) -> None:
     started = time.process_time()
     assert "at most" in complaint(f"name: t\n{kind}:\n  x[1-99999999]:\n  y[1-9999]:\n  z[1-9999]:\n")
     assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'switches: {s: }\nhypervisors: {"hv[1-2][": {}}\nvms: {"vm[1-10000]": {hypervisor: hv1}}',
+        'switches: {s: }\nhypervisors: {"hv[1-1000]": {}}\nvms: {"vm[1-10000]": {hypervisor: "vm[1-10000]"}}',
+        'switches: {"s[1-500]": {uplink: ["q[1-1000]"]}}\nhypervisors: {hv1: {}}',
+    ],
+)
+def test_a_short_file_is_refused_fast_however_much_its_ranges_stand_for(text: str) -> None:
+    started = time.process_time()
+    assert "t.yaml:" in complaint(f"name: t\n{text}\n")
+    assert time.process_time() - started < 2.0
+
+
+# -- names ---------------------------------------------------------------------------------
+
+
+def test_the_names_of_every_port_that_an_overlay_asks_for_are_kept_for_it() -> None:
+    """What a hypervisor has beside its VMs' ports is the loader's to know: a VM of that name would fail in ``ip``."""
+    for overlay in registry.OVERLAYS:
+        wiring = prepare("dual-dc", overlay).wiring
+        legs = {leg.name for there in wiring.legs.values() for leg, _ in there}
+        assert {spec.name for there in wiring.ports.values() for spec in there} <= INTERFACES.keys() | legs
 
 
 @pytest.mark.parametrize(("said", "underlay"), [("", 1600), ("vm_mtu: 1400", 1600), ("vm_mtu: 9000", 9100)])

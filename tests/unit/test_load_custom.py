@@ -80,6 +80,15 @@ topos = {"one": T, "other": (lambda: T(4))}
 """
 
 
+LACKING = """class T:
+    def switches(self): return ["s1"]
+    def hosts(self): return ["h1"]
+    def links(self, withInfo): return [("h1", "s1", {})]
+    def nodeInfo(self, name): return {}["s9"]
+topos = {"t": T}
+"""
+
+
 def write(folder: Path, text: str) -> str:
     (folder / "mine.py").write_text(text)
     return str(folder / "mine.py")
@@ -106,11 +115,15 @@ def test_a_file_is_found_by_name_and_its_only_topology_is_chosen(tmp_path: Path)
         ("topos = {'a': ", InputError, r"mine\.py:1:\d+: not valid Python"),
         ("x = 1", InputError, "has no topos"),
         ("topos = 3", InputError, "has no topos"),
-        ("import sys\nsys.exit(3)", InputError, r"mine\.py:2: SystemExit: 3"),
+        ("import sys\nsys.exit(3)", InputError, r"mine\.py:2:1: this file failed: SystemExit: 3\n    sys\.exit\(3\)"),
         ("topos = {'a': 1}", InputError, "TypeError"),
         ("topos = {'a': int}", InputError, "not a Mininet topology"),
-        ("\n\n1 / 0", InputError, r"mine\.py:3: ZeroDivisionError"),
+        ("\n\n1 / 0", InputError, r"mine\.py:3:1: this file failed: ZeroDivisionError"),
         ("import no_such_module", MachineError, "no_such_module"),
+        ("class Stop(BaseException): ...\nraise Stop(1)", InputError, r"mine\.py:2:1: this file failed: Stop: 1"),
+        ("import os\nos._exit(0)", InputError, r"mine\.py ended its process \(os\._exit\(0\)\)"),
+        ("import os\nos.kill(os.getpid(), 9)", InputError, r"mine\.py ended its process \(signal 9\)"),
+        (LACKING, InputError, r"mine\.py:5:\d+: this file failed: KeyError: 's9'"),
     ],
 )
 def test_whatever_is_wrong_with_the_file_is_an_error_of_the_lab(
