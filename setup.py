@@ -13,7 +13,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "chimera" / "__init__.py").
 
 # Folders at the top of the checkout that an installed lab finds inside its package; see chimera/share.py.
 DATA = {f"chimera.data.{name}": name for name in ("topologies", "scripts", "labs") if (HERE / name).is_dir()}
-NOT_CODE = ["*.c", "*.h", "*.css", "*.html", "*.js", "*.json", "*.svg", "py.typed"]
+NOT_CODE = ["*.c", "*.txt", "*.h", "*.css", "*.html", "*.js", "*.json", "*.svg", "py.typed"]
 
 setup(
     name="chimera-lab",
