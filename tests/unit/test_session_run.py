@@ -38,7 +38,7 @@ def play(
     lab = SimpleNamespace(instruments=instruments, lab=None, network=network)
     monkeypatch.setattr(session, "bring_up", lambda experiment, progress: lab)
     monkeypatch.setattr(session, "report", lambda made, run_s: samples.aborted())
-    experiment: Any = SimpleNamespace(script=SimpleNamespace(run=run, check=check), expectations={})
+    experiment: Any = SimpleNamespace(script=SimpleNamespace(load=lambda: None, run=run, check=check), expectations={})
     result, _ = session.run(experiment, progress=lambda text: None)
     return result, instruments
 
