@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import report_samples as samples
+from msgspec import structs
 
 from chimera.cli.chosen import labs
 from chimera.load import LabFile
@@ -68,7 +69,7 @@ WRONG = {
         moved(DONE, network_outage_ms=900.0), moved(DONE, network_outage_ms=-9.0, resolution_ms=2.0),
         moved(DONE, aborted="no room", stun_ms=0.0),
         replace(DONE, wire=replace(DONE.wire, overhead_bytes=54)), replace(DONE, bum=Bum(9, 9, 0, 0, 0)),
-        replace(DONE, paths=[replace(p, wan_crossings=4.0) for p in DONE.paths]),
+        replace(DONE, paths=[structs.replace(p, wan_crossings=4.0) for p in DONE.paths]),
     ],
     "evacuate": [
         moved(LEFT, aborted="no room"), moved(LEFT, probes_duplicated=1), moved(LEFT, tcp_survived=False),
