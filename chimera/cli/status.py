@@ -16,7 +16,7 @@ def complete_lab(context: click.Context, parameter: click.Parameter, typed: str)
     """Labs that are up and begin as what was typed."""
     from chimera.net import rundir
 
-    return [name for name in rundir.running() if name.startswith(typed)]
+    return [name for name in rundir.labs() if name.startswith(typed)]
 
 
 def complete(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

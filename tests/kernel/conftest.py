@@ -30,9 +30,12 @@ def _devices() -> dict[str, tuple[int, ...]]:
     }
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def devices_of_the_host() -> Iterator[None]:
-    """Whatever the tests do as root, the host's devices are as they were."""
+    """Whatever a test does as root, the host's devices are as they were.
+
+    It is looked at after each test: a fixture of the whole session would count as a lab that all of them share.
+    """
     before = _devices()
     yield
     after = _devices()

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import click
 import pytest
 
+from chimera.cli.status import complete_lab
 from chimera.model.errors import InputError, LabError, MachineError, SessionError
 from chimera.net import rundir
 from chimera.net.rundir import PARTIAL
@@ -138,6 +140,7 @@ def test_what_ends_by_itself_is_no_lab_to_talk_to(alive: rundir.RunDir) -> None:
     others[0].describe(out=None, scenario="vmotion")
     assert rundir.labs() == ["alive"] and len(rundir.running()) == 3
     assert rundir.find(None) == alive.path
+    assert complete_lab(click.Context(click.Command("down")), click.Argument(["name"]), "") == ["alive"]
     with pytest.raises(InputError, match="'run-1-1' is no lab that stays up; it ends by itself"):
         rundir.find("run-1-1")
     alive.remove()
