@@ -27,7 +27,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from chimera.deadline import ready, slowness, steps
 from chimera.model.errors import SessionError
@@ -107,38 +107,54 @@ class Receiver:
 
 
 class Sender:
-    """The source hypervisor's side of one migration, on a socket of its own.
+    """The source hypervisor's side of one migration.
 
-    Every method raises OSError when the network fails, which is when nothing moves for ``stall_s``
-    (:mod:`chimera.deadline`). ``pace_mbps`` 0 sends as fast as the network takes it.
+    ``open_socket`` gives a socket in the hypervisor's namespace. Every method raises OSError when the network fails,
+    which is when nothing moves for ``stall_s`` (:mod:`chimera.deadline`). ``pace_mbps`` 0 sends as fast as the network
+    takes it.
     """
 
-    def __init__(self, channel: socket.socket, pace_mbps: float = 0.0, stall_s: float = STALL_S) -> None:
-        self._channel, self._stall_s = channel, stall_s
+    def __init__(
+        self, open_socket: Callable[[], socket.socket], pace_mbps: float = 0.0, stall_s: float = STALL_S
+    ) -> None:
+        self._open_socket, self._pace_mbps, self._stall_s = open_socket, pace_mbps, stall_s
+        self._channel = self._new_channel()
+        self._sent = 0
+
+    def _new_channel(self) -> socket.socket:
+        channel = self._open_socket()
         channel.setblocking(False)
         channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if pace_mbps:
-            channel.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, int(pace_mbps * 125_000))
-        self._sent = 0
+        if self._pace_mbps:
+            channel.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, int(self._pace_mbps * 125_000))
+        return channel
 
     def connect(self, source: str, destination: str) -> None:
         """Open the connection from one VTEP address to another's receiver.
 
-        The kernel gives up a next hop that has not answered ARP for three seconds; here that only begins anew.
+        The kernel gives up a next hop that has not answered ARP for three seconds. Here that only begins anew, and with
+        another socket: one that has failed to connect keeps traces of it.
         """
+        waiting = steps(self._stall_s)
+        while (error := self._attempt(source, destination, waiting)) == errno.EHOSTUNREACH:
+            time.sleep(next(waiting, 0.0))  # it may be told at once
+            self._channel.close()
+            self._channel = self._new_channel()
+        if error is None:
+            raise TimeoutError(f"{destination} did not answer: nothing moved for {self._stall_s:g} s")
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def _attempt(self, source: str, destination: str, waiting: Iterator[float]) -> int | None:
+        """How an attempt to connect ended: an errno, 0 where it did well, None where there is no time left."""
         self._channel.bind((source, 0))
+        self._channel.connect_ex((destination, PORT))
         poll = select.poll()
         poll.register(self._channel, select.POLLOUT)
-        refused: int | None = errno.EHOSTUNREACH
-        for step_s in steps(self._stall_s):
-            if refused == errno.EHOSTUNREACH:
-                self._channel.connect_ex((destination, PORT))
-            refused = self._outcome(poll, step_s)
-            if refused == 0:
-                return
-            if refused not in (None, errno.EHOSTUNREACH):
-                raise OSError(refused, os.strerror(refused))
-        raise TimeoutError(f"{destination} did not answer: nothing moved for {self._stall_s:g} s")
+        for step_s in waiting:
+            if poll.poll(step_s * 1000):
+                return self._channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return None
 
     @property
     def arrived(self) -> int:
@@ -188,15 +204,6 @@ class Sender:
         if not answer:
             raise ConnectionResetError("the destination closed the connection")
         return answer == b"A"
-
-    def _outcome(self, poll: select.poll, step_s: float) -> int | None:
-        """How an attempt to connect ended (an errno, 0: well), or None where it goes on."""
-        if not poll.poll(step_s * 1000):
-            return None
-        error = self._channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error == errno.EHOSTUNREACH:
-            time.sleep(step_s)  # it may be refused at once, and there is a limit to wait for
-        return error
 
     def _ready(self, event: int, failure: str) -> None:
         """Wait until the socket is ready, for as long as the other side goes on acknowledging."""

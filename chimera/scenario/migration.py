@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from chimera.deadline import exceeds, slowness
 from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, did_you_mean
@@ -106,7 +107,7 @@ class Migrator:
     def _run(self, vm: Endpoint, record: MigrationRecord, settings: Settings) -> Sender:
         """Everything up to the switch-over, or a roll-back; the connection to the destination is still open."""
         stall_s = STALL_S + self.network.longest_round_trip_s()
-        sender = Sender(memory_copy.sending_from(record.source), settings.pace_mbps, stall_s)
+        sender = Sender(partial(memory_copy.sending_from, record.source), settings.pace_mbps, stall_s)
         try:
             self._copy(sender, record, vm, settings.limits)
         except (OSError, SessionError, DeadlineError) as error:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lab_support import lab, needs_lab, result, start
+from native_support import namespaces
 from running_lab import RunningLab, up
 
 from chimera.deadline import SLOWEST
-from chimera.net.memory_copy import STALL_S
+from chimera.net import kernel
+from chimera.net.memory_copy import PORT, STALL_S, Sender
 from chimera.net.rundir import ROOT, facts
 
 pytestmark = needs_lab
@@ -30,6 +34,7 @@ vms:
   vm1: {hypervisor: hv1, memory: 8 MB, dirty_rate: 0 MB/s, mobile: true}
   vm2: {hypervisor: hv2, memory: 8 MB}
 """
+IP_FREEBIND = 15  # ip(7)
 SLOWLY = ("--set", "pace_mbps=11")  # 8 MB take 6 s
 
 
@@ -66,6 +71,39 @@ def test_bytes_that_move_are_waited_for_and_so_is_a_machine_that_stands_still(sm
     assert moving.returncode == 0, said
     assert small.whereabouts("vm1") == to
     assert small.ping("vm2", "vm1").lost == 0
+
+
+def test_a_next_hop_that_answers_arp_late_is_connected_to_all_the_same() -> None:
+    """The kernel itself gives up after three seconds, and says so to whoever connects."""
+    with namespaces(2) as (near, far):
+        near.link("eth0", far, "eth0")
+        near.address("eth0", "192.0.2.1/24")
+        with kernel.inside(far.path):
+            listener = socket.socket()
+        listener.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)  # the address comes later
+        listener.bind(("192.0.2.2", PORT))
+        listener.listen()
+        late = threading.Timer(3.5, far.address, ("eth0", "192.0.2.2/24"))
+        late.start()
+
+        def open_socket() -> socket.socket:
+            with kernel.inside(near.path):
+                return socket.socket()
+
+        sender = Sender(open_socket, stall_s=30.0)
+        sender.connect("192.0.2.1", "192.0.2.2")
+        threading.Thread(target=accept_commit, args=(listener,)).start()
+        sender.commit()
+        sender.close()
+        late.join()
+
+
+def accept_commit(listener: socket.socket) -> None:
+    """Serve one connection with one message, which has no body."""
+    channel, _ = listener.accept()
+    with listener, channel:
+        assert channel.recv(9) == b"C" + bytes(8)
+        channel.sendall(b"A")
 
 
 def test_a_destination_that_is_lost_is_given_up_in_bounded_time(small: RunningLab) -> None:
