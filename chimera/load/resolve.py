@@ -8,7 +8,14 @@ from chimera.load.names import Names, by_kind, check_references, fill_uplinks
 from chimera.load.problems import Problems, Spot
 from chimera.load.records import Named, Table, first_said
 from chimera.load.sites import declared_sites, place_nodes
-from chimera.load.tables import DefaultsRecord, HypervisorRecord, SwitchRecord, TopologyRecord, VmRecord
+from chimera.load.tables import (
+    BareMetalRecord,
+    DefaultsRecord,
+    HypervisorRecord,
+    SwitchRecord,
+    TopologyRecord,
+    VmRecord,
+)
 from chimera.load.tenancy import Tenancy, plan_tenancy
 from chimera.load.tree import Yaml
 from chimera.model.topology import Endpoint, Kind, Link, Node, Topology
@@ -43,6 +50,7 @@ def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
     tenancy = plan_tenancy(raw, _numbered_hosts(raw), problems)
     _check_memory(raw, problems)
     _check_mtu(raw, problems)
+    _check_vteps(raw, problems)
     if not problems and not raw.hypervisors:
         problems.add(raw.at, "the file has no hypervisor", fix="add hypervisors: {hv1: {uplink: …}}")
     problems.raise_if_any()
@@ -101,6 +109,14 @@ def _vm_memory(vm: VmRecord, raw: TopologyRecord) -> int:
 
 def _hypervisor_memory(hypervisor: HypervisorRecord, raw: TopologyRecord) -> int:
     return int(first_said("memory", hypervisor, _defaults(raw).hypervisor))
+
+
+def _check_vteps(raw: TopologyRecord, problems: Problems) -> None:
+    """Notes hosts that are to be on both sides of a VTEP."""
+    for host in raw.bare_metal:
+        if host.vtep and host.segment is not None:
+            message = "a host in a segment is behind a VTEP, and is none itself"
+            problems.add(host.spot("vtep"), message, fix="delete segment: or vtep:")
 
 
 def _underlay_mtu(raw: TopologyRecord) -> int:
@@ -177,4 +193,5 @@ def _host(record: Named, kind: Kind, index: int, sites: dict[str, str], tenancy:
         mac=tenancy.mac[record.name],
         ip=tenancy.ip.get(record.name, ""),
         ip6=tenancy.ip6.get(record.name, ""),
+        vtep=isinstance(record, BareMetalRecord) and bool(record.vtep),
     )

@@ -270,6 +270,7 @@ class BareMetalRecord(NodeRecord, Attached):
 
     uplink: tuple[Uplink, ...] = _single_uplink()
     segment: str | None = key(SEGMENT_REF, "the segment it is plugged into; the underlay, if not said")
+    vtep: bool | None = key(FLAG, "whether it terminates tunnels, which hypervisors take from it", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)

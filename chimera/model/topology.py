@@ -80,7 +80,8 @@ class Endpoint:
     (with prefix length, as ``ip6``) are its own and move with it; ``memory_mb`` and
     ``dirty_mb_s`` drive the pre-copy; ``mobile`` marks the VM that scenarios move by default;
     ``port`` is its OpenFlow port number on whichever ``br-int`` it is plugged into.
-    Bare-metal host: ``segment`` may be empty (then it is a host of the underlay).
+    Bare-metal host: ``segment`` may be empty (then it is a host of the underlay, and where ``vtep`` says so one that
+    terminates tunnels itself).
     Client: no segment; its address comes from the underlay plan.
     """
 
@@ -97,6 +98,7 @@ class Endpoint:
     memory_mb: int = 64
     dirty_mb_s: float = 1.0
     mobile: bool = False
+    vtep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

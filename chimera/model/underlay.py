@@ -6,6 +6,7 @@ physical network to forward; kept here because controllers need VTEP addresses.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -129,9 +130,8 @@ class Underlay:
     """A plan for the physical network.
 
     ``vtep`` maps each hypervisor and gateway to its tunnel address (no prefix length), ``vtep_mac``
-    to the MAC of that interface (``br-phy`` LOCAL), ``next_hop_mac`` to the MAC of the
-    neighbour its packets go to. ``client_address`` maps clients to their addresses. ``fabric`` is planned where the
-    overlay wants one.
+    to the MAC of that interface (``br-phy`` LOCAL), ``foreign_vtep`` bare-metal hosts that terminate tunnels to their
+    addresses, ``client_address`` clients to theirs. ``fabric`` is planned where the overlay wants one.
     """
 
     forwarding: Forwarding
@@ -142,3 +142,9 @@ class Underlay:
     vtep_mac: dict[str, str]
     client_address: dict[str, str]
     fabric: Fabric | None = None
+    foreign_vtep: dict[str, str] = field(default_factory=dict)
+
+    def known_to(self, switch: str) -> Iterator[str]:
+        """The addresses that a VTEP takes tunnel packets from: all others', also those that are not the lab's."""
+        yield from (address for name, address in self.vtep.items() if name != switch)
+        yield from self.foreign_vtep.values()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 from chimera.deadline import steps
 from chimera.model.errors import DeadlineError
@@ -12,7 +11,6 @@ from chimera.model.topology import Endpoint, Segment
 from chimera.net import kernel, netns
 from chimera.net.rtnetlink import Batch
 
-_TENANT_TABLES = 1000  # routing table of tenant n: 1000 + n
 _FREEZE_S = 2.0
 
 
@@ -39,36 +37,6 @@ def configure(endpoint: Endpoint, segment: Segment) -> None:
             batch.default_route("eth0", gateway)
         batch.send()
         kernel.checksum_in_software("eth0")
-
-
-def leg_lines(interface: str, segment: Segment, tenant: int) -> Iterator[str]:
-    """``ip`` commands that make a node the router of a segment, apart from other tenants'.
-
-    A tenant's segments share a routing table, chosen by the interface a packet came in by; what is not
-    in it goes on to the underlay only for external segments.
-    """
-    table = _TENANT_TABLES + tenant
-    prefix = segment.subnet.partition("/")[2]
-    yield f"link set dev {interface} up"
-    if not segment.gateway:
-        return
-    yield f"addr add {segment.gateway}/{prefix} dev {interface} noprefixroute"
-    yield f"route replace {segment.subnet} dev {interface} src {segment.gateway} table {table}"
-    yield f"rule add iif {interface} lookup {table} pref {table}"
-    if segment.external:
-        yield f"route replace {segment.subnet} dev {interface} src {segment.gateway}"
-    else:
-        yield f"rule add iif {interface} unreachable pref {table + 10000}"
-
-
-def leg_lines6(interface: str, segment: Segment, tenant: int) -> Iterator[str]:
-    """The same for ``ip -6``; the underlay carries no IPv6, so it stays within the tenant."""
-    table = _TENANT_TABLES + tenant
-    prefix = segment.subnet6.partition("/")[2]
-    yield f"addr add {segment.gateway6}/{prefix} dev {interface} nodad noprefixroute"
-    yield f"route replace {segment.subnet6} dev {interface} table {table}"
-    yield f"rule add iif {interface} lookup {table} pref {table}"
-    yield f"rule add iif {interface} unreachable pref {table + 10000}"
 
 
 def processes(vm: str) -> set[int]:

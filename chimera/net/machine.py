@@ -113,6 +113,7 @@ def _probes() -> tuple[_Probe, ...]:
         _Probe("mnexec", True, "Mininet cannot start hosts", _apt("mininet"), program("mnexec")),
         _Probe("OpenFlow controller", True, "overlays have no control plane", "pip install os-ken", probes.controller),
         _Probe("ip", True, "interfaces cannot be set up", _apt("iproute2"), program("ip", "-Version")),
+        _Probe("nftables", True, "gateways cannot keep tenants apart", _apt("nftables"), probes.nftables),
         _Probe("the lab's C tools", True, "nothing is probed or captured", _apt(*tools.PACKAGES), probes.own_tools),
         _Probe(
             "netem",

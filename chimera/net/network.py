@@ -17,7 +17,7 @@ from chimera.model.ports import INTEGRATION, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
-from chimera.net import cables, guests, kernel, netns, plan, sysctl, ways
+from chimera.net import cables, guests, kernel, netns, plan, policy, sysctl, ways
 from chimera.net.identity import link_macs
 from chimera.net.layer2 import Layer2
 from chimera.net.machine import has_netem
@@ -191,8 +191,9 @@ class Network:
             with kernel.inside(netns.path(item.name)):
                 kernel.checksum_in_software("eth0")
             return
+        self._mark_legs(item.name)
         netns.ip_batch(item.name, self._node_lines(item))
-        self._finish_legs(item.name)
+        self._finish_ports(item.name)
         if item.name in self.underlay.vtep:
             self._prepare_tunnels(item.name)
 
@@ -202,18 +203,54 @@ class Network:
             # A tap drops what Open vSwitch does not fetch in time, and TCP never learns to wait for it.
             lines.append(f"link set dev {PHYSICAL} txqueuelen {_TAP_QUEUE}")
         lines += self._address_lines(node.name)
-        for leg, segment in self.wiring.legs.get(node.name, ()):
-            lines += guests.leg_lines(leg.name, segment, self._tenants.index(segment.tenant) + 1)
-        return lines
+        rules = [*policy.legs(self._legs(node.name), self._outside), *self._gate_lines(node.name)]
+        return [*lines, *policy.local_later(), *rules] if rules else lines
 
-    def _finish_legs(self, name: str) -> None:
-        """What ``ip -batch`` for IPv4 cannot say about gateway legs."""
-        for leg, segment in self.wiring.legs.get(name, ()):
-            sysctl.write(name, sysctl.leg(leg.name))
-            if segment.gateway6:
-                sysctl.write(name, sysctl.leg6(leg.name))
-                tenant = self._tenants.index(segment.tenant) + 1
-                netns.ip_batch(name, guests.leg_lines6(leg.name, segment, tenant), force=True, family="-6")
+    def _gate_lines(self, name: str) -> Iterator[str]:
+        """What clients reach by a node, and what the underlay reaches by a VTEP."""
+        own = {a.interface: a.address.partition("/")[0] for a in self.underlay.addresses if a.node == name}
+        if name in self.underlay.vtep:
+            external = [leg.segment for leg in self._legs(name) if leg.segment.external]
+            yield from policy.gate(
+                PHYSICAL, [own[PHYSICAL], *(s.gateway for s in external)], [s.subnet for s in external]
+            )
+        for port in self._ports_towards(name, Kind.CLIENT):
+            yield from policy.gate(port.interface, [own[port.interface]], self._outside)
+
+    def _legs(self, name: str) -> list[policy.Leg]:
+        legs = self.wiring.legs.get(name, ())
+        return [policy.Leg(leg.name, segment, self._tenants.index(segment.tenant) + 1) for leg, segment in legs]
+
+    @cached_property
+    def _outside(self) -> tuple[str, ...]:
+        """What clients, and VMs of external segments, reach through the underlay."""
+        subnets = [s.subnet for s in self.topology.segments if s.external and s.gateway]
+        return (*subnets, *self.underlay.client_address.values())
+
+    def _ports_towards(self, name: str, *kinds: Kind) -> Iterator[Port]:
+        """A node's ends of links to clients or hosts."""
+        for link in self.topology.links_of(name):
+            near, far = link.ends() if link.a.node == name else link.ends()[::-1]
+            if self.topology.by_name[far.node].kind in kinds:
+                yield near
+
+    def _mark_legs(self, name: str) -> None:
+        """Have what legs receive known as their tenants', before they are up."""
+        if legs := self._legs(name):
+            netns.run(name, ["nft", "-f", "-"], stdin=policy.marks(legs))
+
+    def _finish_ports(self, name: str) -> None:
+        """What ``ip -batch`` for IPv4 cannot say about gateway legs, and ports that others send by."""
+        legs = self._legs(name)
+        for leg in legs:
+            sysctl.write(name, sysctl.leg(leg.interface))
+            if leg.segment.gateway6:
+                sysctl.write(name, sysctl.leg6(leg.interface))
+        netns.ip_batch(name, policy.legs6(legs), force=True, family="-6")
+        for port in self._ports_towards(name, Kind.CLIENT, Kind.BARE_METAL):
+            sysctl.write(name, sysctl.untrusted(port.interface))
+        if name in self.underlay.vtep:
+            sysctl.write(name, sysctl.MANAGEMENT)
 
     @cached_property
     def _tenants(self) -> list[str]:
@@ -348,8 +385,9 @@ class Network:
         self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [self.controller]), wait=False)
         node = self.topology.node(name)
         ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
+        self._mark_legs(name)
         netns.ip_batch(name, [*ups, *self._node_lines(node)], force=True)
-        self._finish_legs(name)
+        self._finish_ports(name)
         self._prepare_tunnels(name)
         for vm in self.vms_at(name):
             guests.thaw(vm)

@@ -244,6 +244,7 @@ def plan(
         vtep_mac={n.name: vtep_mac(topology, n.name) for n in topology.vteps},
         client_address={c.name: bare[Port(c.name, "eth0")] for c in topology.clients},
         fabric=plan_fabric(topology, fabric, cut) if fabric else None,
+        foreign_vtep={e.name: bare[Port(e.name, "eth0")] for e in topology.endpoints if e.vtep},
     )
 
 

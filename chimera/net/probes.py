@@ -117,6 +117,12 @@ def veth() -> Outcome:
     return _tried("ip", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1", says="pairs can be made")
 
 
+def nftables() -> Outcome:
+    """A chain that sees what an interface receives."""
+    chain = "table netdev probe { chain lo { type filter hook ingress device lo priority 0; meta mark set 1; } }"
+    return _tried("nft", chain, says="what interfaces receive can be marked")
+
+
 def packet_sockets() -> Outcome:
     """A raw socket, as captures and the delay line use."""
     if os.geteuid() != 0:

@@ -22,17 +22,36 @@ ROUTER = {
     "ipv4/conf/all/arp_ignore": "1",
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
+    "ipv4/conf/all/accept_redirects": "0",
+    "ipv4/conf/all/accept_source_route": "0",
+    # What the kernel answers by itself stays with the tenant it answers (chimera.net.policy).
+    "ipv4/fwmark_reflect": "1",
+    "ipv6/fwmark_reflect": "1",
     "ipv4/fib_multipath_hash_policy": "1",
 }
+
+
+# Out of band: nothing that comes in by it goes on.
+MANAGEMENT = {"ipv4/conf/mgmt/forwarding": "0"}
+
+
+def untrusted(interface: str) -> dict[str, str]:
+    """Settings of a port that others send by: only from addresses that are routed to it (BCP 38, RFC 3704)."""
+    return {f"ipv4/conf/{interface}/rp_filter": "1"}
 
 
 def leg(interface: str) -> dict[str, str]:
     """Settings of a gateway leg.
 
-    A leg of an anycast gateway must not ask whether a VM is still there: the answer would go to the leg of the VM's
-    own hypervisor. What the controller told it stays valid for an hour.
+    Where an address is routed is looked up as the tenant would. A leg of an anycast gateway must not ask whether a VM
+    is still there: the answer would go to the leg of the VM's own hypervisor. What the controller told it stays valid
+    for an hour.
     """
-    return {f"ipv4/neigh/{interface}/base_reachable_time_ms": _HOUR_MS}
+    return {
+        **untrusted(interface),
+        f"ipv4/conf/{interface}/src_valid_mark": "1",
+        f"ipv4/neigh/{interface}/base_reachable_time_ms": _HOUR_MS,
+    }
 
 
 def leg6(interface: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """LISP (RFC 9300) with hypervisors as ITR and ETR: tenants' IP packets without their Ethernet, named by address.
 
 EIDs are VMs' addresses, RLOCs the hypervisors', and an instance ID (RFC 9300 section 5.5) is a tenant. Tables: 0 whose
-frame is it; 1 frames from here, ``tunnel_id`` the segment's VNI; 2 packets from the tunnel, ``tunnel_id`` the instance
+frame is it; 1 frames from here, ``tunnel_id`` the segment's VNI; 3 packets from the tunnel, ``tunnel_id`` the instance
 ID. What Ethernet did is done at the edge:
 
 - Address questions, also those to one remote neighbour, are answered here. A packet to a VM's MAC is mapped by MAC
@@ -37,7 +37,7 @@ LISP_BYTES = 8  # RFC 9300 section 5.1
 IPV4 = 0x0800
 ETR_MAC = "02:4c:49:53:50:01"  # every ETR's: the source of what it delivers (nobody answers to it)
 QUESTION, EXPIRING, MAPPED, UNMAPPED = 60, 50, 40, 30  # priorities in table 1, below KNOWN, what is here
-TO_LEG = 20  # priority in table 2
+TO_LEG = 20  # priority in table 3
 
 Match = tuple[tuple[str, Value], ...]
 
@@ -51,13 +51,13 @@ class Instances(tunnels.VniTunnels):
     """The tenant is on the wire, a mapping's RLOC leads to the receiver; nothing goes to all."""
 
     def __init__(self, inventory: Inventory) -> None:
-        super().__init__(inventory.underlay.vtep)
+        super().__init__(inventory.underlay)
         topology = inventory.topology
         self.of = {s.tenant: instance_id(topology, s.tenant) for s in topology.segments}
 
     def towards(self, segment: Segment, receiver: str) -> tuple[Action, ...]:
         """To the receiver's RLOC, in the tenant's instance."""
-        return pipeline.renamed(self.of[segment.tenant], self._vtep[receiver])
+        return pipeline.renamed(self.of[segment.tenant], self._underlay.vtep[receiver])
 
     def to_all(self, segment: Segment, receivers: Sequence[str]) -> tuple[Action, ...]:
         """LISP carries no broadcast."""

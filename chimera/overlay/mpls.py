@@ -15,7 +15,7 @@ from chimera.model.topology import Segment, Topology
 from chimera.model.underlay import Translator
 from chimera.overlay import pipeline, tunnels
 from chimera.overlay.base import ControlPlane, Option, Options, Overlay
-from chimera.overlay.tunnels import FROM_TUNNEL, Encapsulation
+from chimera.overlay.tunnels import ARRIVED, FROM_TUNNEL, Encapsulation
 
 LABEL_BYTES, CONTROL_WORD_BYTES, GRE_BYTES = 4, 4, 4  # RFC 3032 section 2.1, RFC 4448 section 4.6, RFC 2784 section 2.1
 CARRIER_BYTES = {"udp": tunnels.UDP_BYTES, "gre": GRE_BYTES, "ip": 0}  # between IP and the label
@@ -51,16 +51,20 @@ class Labelled(Encapsulation):
 
     def __init__(self, inventory: Inventory) -> None:
         topology = inventory.topology
-        self._vtep = inventory.underlay.vtep
+        self._underlay = inventory.underlay
         self._label = {(n.name, s.vni): label(topology, n.name, s) for n in topology.vteps for s in topology.segments}
 
     def towards(self, segment: Segment, receiver: str) -> tuple[Action, ...]:
         """To the receiver's address, with the receiver's label."""
-        return pipeline.renamed(self._label[receiver, segment.vni], self._vtep[receiver])
+        return pipeline.renamed(self._label[receiver, segment.vni], self._underlay.vtep[receiver])
+
+    def arrivals(self, switch: str) -> tuple[Flow, ...]:
+        """Under whatever label."""
+        return pipeline.from_tunnel(self._underlay.known_to(switch), ARRIVED)
 
     def arriving(self, segment: Segment, switch: str) -> tuple[Flow, ...]:
         """A label of the switch's own stands for the segment; others are nobody's and dropped."""
-        return (pipeline.renamed_from_tunnel(self._label[switch, segment.vni], segment.vni, FROM_TUNNEL),)
+        return (pipeline.identified(ARRIVED, self._label[switch, segment.vni], segment.vni, FROM_TUNNEL),)
 
 
 def _core(inventory: Inventory) -> ControlPlane:

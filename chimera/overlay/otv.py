@@ -29,7 +29,7 @@ def _shipped_first(options: Options) -> bool:
 
 def _core(inventory: Inventory) -> ControlPlane:
     labelled = _shipped_first(inventory.options)
-    return tunnels.control(inventory, mpls.Labelled(inventory) if labelled else VniTunnels(inventory.underlay.vtep))
+    return tunnels.control(inventory, mpls.Labelled(inventory) if labelled else VniTunnels(inventory.underlay))
 
 
 def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:

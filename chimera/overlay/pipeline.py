@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from chimera.model.flow import CONTROLLER, Action, Flow, Goto, Output, SetField
@@ -30,15 +31,23 @@ def drop(table: int) -> Flow:
     return Flow(table, MISS, (), ())
 
 
-def from_tunnel(table: int, *first: Action) -> Flow:
-    """Frames that arrive through the tunnel are looked up in a table of their own."""
-    return Flow(CLASSIFY, GUARD, (("in_port", TUNNEL),), (*first, Goto(table)))
+def from_tunnel(sources: Iterable[str], table: int, *first: Action) -> tuple[Flow, ...]:
+    """Frames that arrive through the tunnel from these addresses are looked up in a table of their own.
+
+    From all others they are nobody's: whoever can send a packet to a VTEP can write any segment's identifier on it.
+    """
+    return tuple(_from(source, (*first, Goto(table))) for source in sources)
 
 
-def renamed_from_tunnel(identifier: int, vni: int, table: int) -> Flow:
-    """As :func:`from_tunnel`, for a segment that has another identifier on the wire."""
-    match = (("in_port", TUNNEL), ("tunnel_id", identifier))
-    return Flow(CLASSIFY, GUARD, match, (SetField("tunnel_id", vni), Goto(table)))
+@lru_cache(maxsize=65536)
+def _from(source: str, then: tuple[Action, ...]) -> Flow:
+    """The same flow at every switch but the source."""
+    return Flow(CLASSIFY, GUARD, (("in_port", TUNNEL), ("tun_ipv4_src", source)), then)
+
+
+def identified(table: int, identifier: int, vni: int, then: int) -> Flow:
+    """Frames from the tunnel, in a table where they are told by the identifier that a segment has on the wire."""
+    return Flow(table, GUARD, (("tunnel_id", identifier),), (SetField("tunnel_id", vni), Goto(then)))
 
 
 @lru_cache(maxsize=65536)

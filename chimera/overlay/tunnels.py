@@ -1,27 +1,28 @@
 """What overlays with tunnels from hypervisor to hypervisor share: everything but the wire format.
 
 The controller knows every port and programs every switch before traffic asks. Tables: 0 whose frame is it, 1 frames
-from here, 2 frames from the tunnel (never back into it). Between the tables ``tunnel_id`` is the segment's VNI; what it
-is on the wire, and who gets a copy of a broadcast, is the business of an :class:`Encapsulation`.
+from here, 2 frames from a known VTEP whose segment has another identifier on the wire than its VNI, 3 frames from the
+tunnel (never back into it). Between the tables ``tunnel_id`` is the segment's VNI; what it is on the wire, and who gets
+a copy of a broadcast, is the business of an :class:`Encapsulation`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from chimera.model.control import Effect, Inventory, PacketIn, PacketOut
 from chimera.model.flow import Action, Flow, Goto, Output
 from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment, Topology
-from chimera.model.underlay import Fabric, Forwarding, edge_address, tree_address
+from chimera.model.underlay import Fabric, Forwarding, Underlay, edge_address, tree_address
 from chimera.overlay import answers, pipeline, ports, responder
 from chimera.overlay.base import Option, Options, central_gateway
 from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View, owners_of
 from chimera.overlay.pipeline import GROUP
 
-FROM_HERE, FROM_TUNNEL = 1, 2  # tables
+FROM_HERE, ARRIVED, FROM_TUNNEL = 1, 2, 3  # tables
 KNOWN, FLOOD = 100, 10  # priorities in tables 1 and 2
 
 ETHERNET_BYTES, IPV4_BYTES, UDP_BYTES = 14, 20, 8  # RFC 894, RFC 791 section 3.1, RFC 768
@@ -42,28 +43,28 @@ class Encapsulation(ABC):
         """A broadcast's or multicast's way to other switches: a copy for each (head-end replication)."""
         return tuple(action for receiver in receivers for action in self.towards(segment, receiver))
 
-    def arrivals(self) -> tuple[Flow, ...]:
-        """Flows that hand frames from the tunnel to ``FROM_TUNNEL``, of whatever segment."""
-        return ()
+    @abstractmethod
+    def arrivals(self, switch: str) -> tuple[Flow, ...]:
+        """Flows at ``switch`` that let in what known VTEPs send, to ``ARRIVED`` or straight to ``FROM_TUNNEL``."""
 
     def arriving(self, segment: Segment, switch: str) -> tuple[Flow, ...]:
-        """Flows at ``switch`` that hand frames of one segment from the tunnel to ``FROM_TUNNEL``."""
+        """Flows at ``switch`` that hand frames of one segment from ``ARRIVED`` to ``FROM_TUNNEL``."""
         return ()
 
 
 class VniTunnels(Encapsulation):
     """The VNI itself is on the wire (VXLAN and what is spelled like it), IP leads to the receiver."""
 
-    def __init__(self, vtep: Mapping[str, str]) -> None:
-        self._vtep = vtep
+    def __init__(self, underlay: Underlay) -> None:
+        self._underlay = underlay
 
     def towards(self, segment: Segment, receiver: str) -> tuple[Action, ...]:
         """To the receiver's address; the identifier is there already."""
-        return pipeline.tunnelled(self._vtep[receiver])
+        return pipeline.tunnelled(self._underlay.vtep[receiver])
 
-    def arrivals(self) -> tuple[Flow, ...]:
-        """One flow for all segments."""
-        return (pipeline.from_tunnel(FROM_TUNNEL),)
+    def arrivals(self, switch: str) -> tuple[Flow, ...]:
+        """Of all segments."""
+        return pipeline.from_tunnel(self._underlay.known_to(switch), FROM_TUNNEL)
 
 
 class FabricEdges(Encapsulation):
@@ -77,10 +78,15 @@ class FabricEdges(Encapsulation):
         if fabric is None:
             raise ValueError(f"the underlay was planned without the fabric that overlay {inventory.overlay} needs")
         self._fabric = fabric
+        self._edges = {name: edge_address(fabric.identifier(name)) for name in inventory.underlay.vtep}
+
+    def arrivals(self, switch: str) -> tuple[Flow, ...]:
+        """From the fabric's edges, by the ingress nickname or switch ID on the wire."""
+        return pipeline.from_tunnel((edge for name, edge in self._edges.items() if name != switch), ARRIVED)
 
     def towards(self, segment: Segment, receiver: str) -> tuple[Action, ...]:
         """To the receiver's nickname or switch ID."""
-        return pipeline.renamed(segment.vlan, edge_address(self._fabric.identifier(receiver)))
+        return pipeline.renamed(segment.vlan, self._edges[receiver])
 
     def to_all(self, segment: Segment, receivers: Sequence[str]) -> tuple[Action, ...]:
         """One frame on the segment's tree, where it is for anybody."""
@@ -88,7 +94,7 @@ class FabricEdges(Encapsulation):
 
     def arriving(self, segment: Segment, switch: str) -> tuple[Flow, ...]:
         """The VLAN stands for the segment, at every switch."""
-        return (pipeline.renamed_from_tunnel(segment.vlan, segment.vni, FROM_TUNNEL),)
+        return (pipeline.identified(ARRIVED, segment.vlan, segment.vni, FROM_TUNNEL),)
 
 
 def tree(fabric: Fabric, segment: Segment) -> int:
@@ -111,10 +117,10 @@ class TunnelRules(Rules):
         self._directories: dict[tuple[str, str], tuple[Flow, ...]] = {}  # what every switch holds alike
 
     def switch_flows(self, switch: str) -> tuple[Flow, ...]:
-        """Questions to who answers them, tunnel frames to their own table, misses dropped."""
-        drops = tuple(pipeline.drop(table) for table in (pipeline.CLASSIFY, FROM_HERE, FROM_TUNNEL))
+        """Questions to who answers them, known VTEPs' tunnel frames to a table of their own, misses dropped."""
+        drops = tuple(pipeline.drop(table) for table in (pipeline.CLASSIFY, FROM_HERE, ARRIVED, FROM_TUNNEL))
         questions = (*answers.switch_flows(FROM_HERE), *pipeline.resolution_to_controller(FROM_HERE))
-        return (*self._encapsulation.arrivals(), *questions, *drops)
+        return (*self._encapsulation.arrivals(switch), *questions, *drops)
 
     def directory(self, view: View) -> tuple[Flow, ...]:
         """Who has which address; the router's only where a gateway has a leg, or will have one."""

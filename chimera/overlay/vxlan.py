@@ -8,13 +8,13 @@ multicast. Tables: 0 whose frame is it, learning; 1 what was learned, and below 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from hashlib import blake2b
 
 from chimera.model.control import Inventory
 from chimera.model.errors import InputError
 from chimera.model.flow import Action, Flow, Goto, Learn, Output
 from chimera.model.topology import Segment
+from chimera.model.underlay import Underlay
 from chimera.overlay import pipeline, ports, tunnels
 from chimera.overlay.base import Option, Options, Overlay
 from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View
@@ -29,12 +29,12 @@ IDLE_TIMEOUT_S = 300
 class FloodRules(Rules):
     """Flood and learn with head-end replication to every VTEP of the lab."""
 
-    def __init__(self, vtep: Mapping[str, str]) -> None:
-        self._vtep = vtep
-        self._tunnels = VniTunnels(vtep)
+    def __init__(self, underlay: Underlay) -> None:
+        self._underlay = underlay
+        self._tunnels = VniTunnels(underlay)
 
     def switch_flows(self, switch: str) -> tuple[Flow, ...]:
-        """Learn which VTEP a MAC is behind; misses are dropped."""
+        """Learn which known VTEP a MAC is behind; misses are dropped."""
         behind = Learn(
             LEARNED,
             KNOWN,
@@ -44,7 +44,7 @@ class FloodRules(Rules):
             idle_timeout_s=IDLE_TIMEOUT_S,
         )
         return (
-            pipeline.from_tunnel(LEARNED, behind),
+            *pipeline.from_tunnel(self._underlay.known_to(switch), LEARNED, behind),
             pipeline.drop(pipeline.CLASSIFY),
             pipeline.drop(LEARNED),
         )
@@ -52,7 +52,7 @@ class FloodRules(Rules):
     def segment_flows(self, view: View, switch: str) -> tuple[Flow, ...]:
         """What nothing was learned about: to all ports here and all VTEPs; from the tunnel to the ports only."""
         here = tuple(Output(place.port) for _, place in view.local(switch))
-        others = sorted(name for name in self._vtep if name != switch)
+        others = sorted(name for name in self._underlay.vtep if name != switch)
         everywhere = self._tunnels.to_all(view.segment, others)
         segment = ("tunnel_id", view.segment.vni)
         return (
@@ -80,10 +80,10 @@ def _learn_port(vni: int, place: Place) -> Action:
 
 
 def _core(inventory: Inventory) -> SegmentControl:
-    vtep, options = inventory.underlay.vtep, inventory.options
+    underlay, options = inventory.underlay, inventory.options
     if options.get("mode") == "flood":
-        return SegmentControl(inventory, FloodRules(vtep), tunnels.gateway_holders(inventory.topology, options))
-    return tunnels.control(inventory, VniTunnels(vtep))
+        return SegmentControl(inventory, FloodRules(underlay), tunnels.gateway_holders(inventory.topology, options))
+    return tunnels.control(inventory, VniTunnels(underlay))
 
 
 def _conflict(options: Options) -> None:
