@@ -175,9 +175,14 @@ class Lab:
     def _out(self, switch: str, port: int, fields: dict[str, Any], frame: dict[str, Any]) -> Ends:
         if port != TUNNEL:
             return [(switch, port)]
-        carried = {**frame, "tunnel_id": fields["tunnel_id"]}
+        carried = {**frame, "tunnel_id": fields["tunnel_id"], "tun_ipv4_src": self.address(switch)}
         far = self.reached(switch, fields["tun_ipv4_dst"])
         return [(f, p) for f in far for p, _ in self.switches[f].forward(TUNNEL, carried)]
+
+    def address(self, switch: str) -> str:
+        """What a switch's frames come from, as others see it at their tunnel ports."""
+        underlay = self.inventory.underlay
+        return edge_address(underlay.fabric.identifier(switch)) if underlay.fabric else underlay.vtep[switch]
 
     def reached(self, sender: str, address: str) -> list[str]:
         """The switches that an address on the tunnel leads to: a VTEP, an edge of the fabric, or all on a tree."""

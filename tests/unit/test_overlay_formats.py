@@ -31,8 +31,10 @@ def on_the_wire(made: Lab, vm: str, destination: str) -> list[tuple[int, str]]:
 
 
 def arriving(made: Lab, switch: str, identifier: int, destination: str) -> list[tuple[int, dict[str, Any]]]:
-    """What becomes of a frame that comes out of the tunnel."""
-    return made.switches[switch].forward(TUNNEL, {"tunnel_id": identifier, "eth_dst": destination, "eth_src": "x"})
+    """What becomes of a frame that comes out of the tunnel, from the gateway or whoever else is there."""
+    source = made.address("gw" if switch != "gw" else "hv1")
+    fields = {"tunnel_id": identifier, "eth_dst": destination, "eth_src": "x", "tun_ipv4_src": source}
+    return made.switches[switch].forward(TUNNEL, fields)
 
 
 def segment(made: Lab, key: str) -> Segment:

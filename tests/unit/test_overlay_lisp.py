@@ -70,6 +70,7 @@ def ends(made: Lab, source: str, target: str, to_mac: str, ttl: int = 64) -> lis
             continue
         bare = {**fields, "eth_src": "00:00:00:00:00:00", "eth_dst": "00:00:00:00:00:00"}
         far = vteps[bare.pop("tun_ipv4_dst")]
+        bare["tun_ipv4_src"] = made.address(made.at(source)[0])
         found += [(far, p) for p, _ in made.switches[far].forward(TUNNEL, bare)]
     return found
 
@@ -107,6 +108,7 @@ def test_a_remote_neighbour_is_reached_by_instance_and_address(target: str) -> N
 def test_the_etr_makes_the_ethernet_header() -> None:
     made = lab()
     arriving = {"tunnel_id": 1, "eth_type": 0x0800, "ipv4_src": "10.0.0.11", "ipv4_dst": "10.0.0.12"}
+    arriving["tun_ipv4_src"] = made.address("hv1")
     ((port, fields),) = made.switches["hv3"].forward(TUNNEL, arriving)
     assert (port, fields["eth_dst"], fields["eth_src"]) == (2, mac(made, "r2"), ETR_MAC)
 
@@ -221,6 +223,7 @@ def test_what_is_no_eid_goes_to_the_proxy_and_the_leg_of_its_source(target: str)
 def test_a_source_of_no_subnet_ends_at_the_proxy() -> None:
     made = lab()
     arriving = {"tunnel_id": 1, "eth_type": 0x0800, "ipv4_src": "10.8.0.1", "ipv4_dst": "198.18.0.1"}
+    arriving["tun_ipv4_src"] = made.address("hv1")
     assert made.switches["gw"].forward(TUNNEL, arriving) == []
 
 

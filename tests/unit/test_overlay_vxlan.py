@@ -29,7 +29,7 @@ def test_flood_mode_replicates_to_every_vtep_and_never_back() -> None:
     copies = made.switches["hv2"].forward(1, {"eth_src": mac(made, "r1"), "eth_dst": BROADCAST})
     assert [fields.get("tun_ipv4_dst") for _, fields in copies] == ["192.0.2.4", "192.0.2.1", "192.0.2.3"]
     assert sorted(made.send("r1", BROADCAST)) == [("hv1", 3), ("hv3", 2)]
-    from_tunnel = {"eth_src": mac(made, "r1"), "eth_dst": BROADCAST, "tunnel_id": 5001}
+    from_tunnel = {"eth_src": mac(made, "r1"), "eth_dst": BROADCAST, "tunnel_id": 5001, "tun_ipv4_src": "192.0.2.2"}
     assert [port for port, _ in made.switches["hv3"].forward(60001, from_tunnel)] == [2]
     flow = made.switches["hv3"].lookup(1, {**from_tunnel, "in_port": 60001})
     assert flow is not None
