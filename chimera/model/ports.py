@@ -16,7 +16,8 @@ class PortSpec:
 
     ``type`` is empty for an interface that exists already (a veth), else ``internal``, ``patch``,
     ``vxlan`` …; ``options`` are the type's own, as pairs. ``ofport`` 0 leaves the number to the switch, ``tag``
-    0 makes a trunk. ``mac`` and ``mtu`` (0: the switch's choice) are only for internal ports.
+    0 makes a trunk, or with ``untagged`` an access port for what has no tag. ``mac`` and ``mtu`` (0: the switch's
+    choice) are only for internal ports.
     """
 
     name: str
@@ -25,6 +26,7 @@ class PortSpec:
     options: Pairs = ()
     ofport: int = 0
     tag: int = 0
+    untagged: bool = False
     external_ids: Pairs = ()
     mac: str = ""
     mtu: int = 0

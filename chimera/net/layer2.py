@@ -34,7 +34,8 @@ class Layer2:
         for link in self.topology.links_of(node.name):
             if link.name in self.bridged:
                 port, peer = link.ends() if link.a.node == node.name else link.ends()[::-1]
-                ports.append(PortSpec(port.interface, PHYSICAL, tag=self._access_vlan(peer)))
+                spec = PortSpec(port.interface, PHYSICAL, tag=self._access_vlan(peer), untagged=self._is_host(peer))
+                ports.append(spec)
         operations = ovsdb.add_bridge(PHYSICAL, ports=ports, hwaddr=identity.switch_mac(self.topology, node.name))
         return operations + (self._spanning_tree(node.name, ports) if self.has_loop else [])
 
@@ -46,6 +47,10 @@ class Layer2:
         return operations + [
             ovsdb.update("Port", ovsdb.by_name(spec.name), edge) for spec in ports if spec.name not in inner
         ]
+
+    def _is_host(self, peer: Port) -> bool:
+        """Whether an end is a bare-metal host: no segment is its to name by a tag."""
+        return self.topology.by_name[peer.node].kind is Kind.BARE_METAL
 
     def _access_vlan(self, peer: Port) -> int:
         item = self.topology.by_name[peer.node]

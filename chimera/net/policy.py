@@ -64,6 +64,8 @@ def legs(found: Collection[Leg], outside: Collection[str]) -> Iterator[str]:
         if segment.external:
             yield f"route replace {segment.subnet} dev {name} src {segment.gateway}"
             yield from _only(name, (), outside)
+        else:  # to nobody but the tenant is this an address of the node's
+            yield f"route del local {segment.gateway} dev {name} table local"
     yield from _tenants(routed)
 
 

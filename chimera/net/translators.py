@@ -1,7 +1,7 @@
 """Translators at the uplinks of hypervisors, and the fabric's forwarding programs in the core, with their tables.
 
-What the programs do is written in ``chimera/wire/translators``; the layouts here are those of its ``fabric.h``. Tables
-follow the planned fabric: only what differs from what a node holds reaches the kernel.
+What the programs do is written in ``chimera/wire/translators``; the layouts here are those of its ``vxlan.h`` and
+``fabric.h``. Tables follow the planned fabric: only what differs from what a node holds reaches the kernel.
 """
 
 from __future__ import annotations
@@ -68,13 +68,12 @@ class Translation:
         hooks = self._hooks()
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(lambda node: bpf.load(node, program, hooks[node]), hooks))
-        if self.underlay.fabric is None:
-            for node in hooks if self.translator.variant else ():  # 0 is what the kernel starts with
-                self._write(node, "variant", {_FIRST: _WORD.pack(self.translator.variant)})
-            return
         for name in hooks:
-            self._write(name, "self", {_FIRST: self._node(name, self.underlay.fabric)})
-        self.follow(self.underlay.fabric)
+            self._write(name, "self", {_FIRST: self._node(name)})
+            if self.translator.variant:  # 0 is what the kernel starts with
+                self._write(name, "variant", {_FIRST: _WORD.pack(self.translator.variant)})
+        if self.underlay.fabric:
+            self.follow(self.underlay.fabric)
 
     def _hooks(self) -> dict[str, list[str]]:
         """What is attached where: edges translate at their uplinks, the others of a fabric forward."""
@@ -87,11 +86,12 @@ class Translation:
                 hooks[name] += [f"ingress:{interface}:{program}" for interface in node.ports]
         return hooks
 
-    def _node(self, name: str, fabric: Fabric) -> bytes:
-        node = fabric.nodes[name]
-        vtep = IPv4Address(self.underlay.vtep[name]).packed if node.edge else bytes(4)
-        mac = _mac(self.underlay.vtep_mac[name]) if node.edge else bytes(6)
-        return _NODE.pack(node.identifier, vtep, mac)
+    def _node(self, name: str) -> bytes:
+        identifier = self.underlay.fabric.identifier(name) if self.underlay.fabric else 0
+        edge = name in self.underlay.vtep
+        vtep = IPv4Address(self.underlay.vtep[name]).packed if edge else bytes(4)
+        mac = _mac(self.underlay.vtep_mac[name]) if edge else bytes(6)
+        return _NODE.pack(identifier, vtep, mac)
 
     # -- the fabric's tables -------------------------------------------------------------------------
 

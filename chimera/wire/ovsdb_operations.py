@@ -105,7 +105,7 @@ def _insert_port(spec: PortSpec) -> tuple[list[Operation], list[str]]:
     if spec.mtu:
         interface["mtu_request"] = spec.mtu
     port: Row = {"name": spec.name, "interfaces": named_uuid(f"if_{ident}")}
-    if spec.tag:
+    if spec.tag or spec.untagged:
         port["tag"] = spec.tag
     operations = [insert("Interface", interface, f"if_{ident}"), insert("Port", port, f"port_{ident}")]
     return operations, named_uuid(f"port_{ident}")

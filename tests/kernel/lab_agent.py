@@ -35,7 +35,8 @@ def enter(node: str) -> None:
 class Agent:
     """One socket for hearing in each node, one for sending at each interface that was ever sent from."""
 
-    def __init__(self, nodes: list[str]) -> None:
+    def __init__(self, deaf: list[str], nodes: list[str]) -> None:
+        self.deaf = deaf
         self.heard: list[tuple[str, str, str, float, str]] = []
         self.sockets = selectors.DefaultSelector()
         self.lock = threading.Lock()
@@ -64,7 +65,7 @@ class Agent:
                 data, ancillary, _, (interface, _, kind, *_) = listening.recvmsg(65535, 256)
             except BlockingIOError:
                 return
-            if interface not in ("lo", "mgmt"):
+            if interface not in self.deaf:
                 direction = "out" if kind == OUTGOING else "in"
                 self.heard.append((node, interface, direction, time.time(), with_tag(data, ancillary).hex()))
 
@@ -105,7 +106,7 @@ def with_tag(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def main() -> None:
-    agent = Agent(sys.argv[1:])
+    agent = Agent(sys.argv[1].split(","), sys.argv[2:])
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(agent.answer(json.loads(line))), flush=True)

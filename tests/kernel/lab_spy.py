@@ -72,10 +72,11 @@ class Spy:
 
 
 @contextmanager
-def spying(lab: RunningLab, nodes: Iterable[str]) -> Iterator[Spy]:
-    """Hear all interfaces of these nodes but loopback and management; send at any of any node's."""
+def spying(lab: RunningLab, nodes: Iterable[str], *, management: bool = False) -> Iterator[Spy]:
+    """Hear all interfaces of these nodes but loopback, and management unless asked for; send at any of any node's."""
     names: Sequence[str] = list(nodes)
-    argv = [*LAB, "exec", "--lab", lab.name, names[0], "--", sys.executable, str(AGENT), *names]
+    deaf = "lo" if management else "lo,mgmt"
+    argv = [*LAB, "exec", "--lab", lab.name, names[0], "--", sys.executable, str(AGENT), deaf, *names]
     pipe = subprocess.PIPE
     process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, env=ENVIRONMENT, cwd=PROJECT)
     try:

@@ -42,7 +42,7 @@ vms:
   vm1: {hypervisor: hv1, segment: web}
   vm2: {hypervisor: hv2, segment: web}
   red1: {hypervisor: hv1, segment: app}
-bare_metal: {box: {uplink: tor}}
+bare_metal: {box: {uplink: tor, vtep: true}}
 """
 VMS = ("vm1", "vm2", "red1")
 MARK = b"not the lab's"

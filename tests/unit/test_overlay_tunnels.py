@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from overlay_labs import BROADCAST, Lab, inventory, mac, running, up
@@ -22,6 +22,7 @@ from chimera.model.control import (
     WithdrawHost,
 )
 from chimera.model.flow import Output
+from chimera.overlay.ports import TUNNEL
 
 
 @dataclass(frozen=True)
@@ -309,3 +310,40 @@ def test_neighbour_solicitations_are_answered_from_the_own_tenant(tunnels: Tunne
     (reply,) = made.happen(PacketIn("hv2", endpoint.port, bytes(data / ICMPv6ND_NS(tgt="fd00::12"))))
     assert isinstance(reply, PacketOut)
     assert Ether(reply.data).src == mac(made, "b2")
+
+
+@pytest.mark.parametrize("options", [{}, {"gateway": "anycast"}], ids=["central", "anycast"])
+def test_frames_from_the_tunnel_are_taken_from_known_vteps_only(tunnels: Tunnels, options: dict[str, str]) -> None:
+    made = tunnels.lab(**options)
+    assert_known_only(made)
+
+
+def test_flooding_learns_from_known_vteps_only() -> None:
+    assert_known_only(running("vxlan", mode="flood"))
+
+
+def assert_known_only(made: Lab) -> None:
+    """Table 0 of every switch takes tunnel frames by who sent them: each of the others, and nobody else."""
+    for name, switch in made.switches.items():
+        taken = [
+            dict(flow.match)
+            for flow in switch.flows.values()
+            if (flow.table, dict(flow.match).get("in_port")) == (0, TUNNEL)
+        ]
+        assert sorted(str(match.get("tun_ipv4_src")) for match in taken) == sorted(
+            made.address(other) for other in made.switches if other != name
+        )
+        for stranger in ("192.0.2.99", "172.21.255.254", made.address(name)):
+            fields = {"tunnel_id": 5001, "eth_src": "02:00:00:00:00:99", "eth_dst": BROADCAST, "tun_ipv4_src": stranger}
+            assert switch.forward(TUNNEL, fields) == []
+            found = switch.lookup(0, {**fields, "in_port": TUNNEL})
+            assert found is not None and found.actions == ()
+
+
+def test_a_foreign_vtep_of_the_inventory_is_known() -> None:
+    known = inventory("vxlan")
+    foreign = replace(known.underlay, foreign_vtep={"box": "192.0.2.99"})
+    made = Lab(replace(known, underlay=foreign))
+    made.happen(SwitchUp("hv1"))
+    sources = [dict(flow.match).get("tun_ipv4_src") for flow in made.switches["hv1"].flows.values() if flow.table == 0]
+    assert "192.0.2.99" in sources

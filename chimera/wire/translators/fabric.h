@@ -14,13 +14,6 @@
 #define MOST_PORTS 64
 #define HOP_LIMIT 32 /* what a frame starts with: far more than any path here has, few enough to end a loop soon */
 
-struct node {
-	__u32 identifier; /* nickname or switch ID of this node */
-	__be32 vtep; /* address of br-phy, where Open vSwitch expects tunnel packets */
-	__u8 vtep_mac[6];
-	__u16 unused;
-};
-
 struct hop {
 	__u32 ifindex;
 	__u8 mac[6]; /* of the next RBridge (TRILL) */
@@ -49,15 +42,6 @@ struct mac {
 
 enum counter { PASSED_ON, FLOODED, DELIVERED, HOPS_USED_UP, NO_WAY, NO_ADJACENCY, WRONG_PATH, MALFORMED, COUNTERS };
 
-#define TABLE(name, kind, most, key_type, value_type) \
-	struct { \
-		__uint(type, kind); \
-		__uint(max_entries, most); \
-		__type(key, key_type); \
-		__type(value, value_type); \
-	} name SEC(".maps")
-
-TABLE(self, BPF_MAP_TYPE_ARRAY, 1, __u32, struct node);
 TABLE(port_macs, BPF_MAP_TYPE_HASH, 1024, __u32, struct mac); /* ifindex -> MAC of that port */
 TABLE(unicast, BPF_MAP_TYPE_HASH, 8192, __u32, struct ways); /* egress identifier -> equal-cost ways */
 TABLE(trees, BPF_MAP_TYPE_HASH, 64, __u32, struct ports); /* tree -> ports on it */
@@ -71,13 +55,6 @@ static __always_inline void count(__u32 what)
 
 	if (counter)
 		__sync_fetch_and_add(counter, 1);
-}
-
-static __always_inline const struct node *this_node(void)
-{
-	__u32 first = 0;
-
-	return bpf_map_lookup_elem(&self, &first);
 }
 
 /* Whether a frame of a tree may come in at a port; what may not is counted (RFC 6325 section 4.5.2).

@@ -60,7 +60,7 @@ int spell(struct __sk_buff *skb)
 	struct fabricpath_frame path = {};
 	const struct node *me = this_node();
 
-	if (!read_vxlan(skb, &vxlan) || !me)
+	if (!read_vxlan(skb, &vxlan, me))
 		return TC_ACT_OK;
 	__u32 out = skb->ifindex, target = bpf_ntohl(vxlan.ip.daddr), multi = target >> 16 == TREES;
 	__u32 ftag = multi ? target & 0x3ff : FIRST_FTAG;
@@ -96,7 +96,7 @@ int translate(struct xdp_md *xdp)
 	const struct node *me = this_node();
 
 	if ((void *)(path + 1) > (void *)(long)xdp->data_end || path->type != bpf_htons(ETH_P_FABRICPATH))
-		return XDP_PASS;
+		return not_ours(xdp, me);
 	__u32 ingress = switch_of(&path->from), ftag = bpf_ntohs(path->tag) >> 6, multi = is_group(path);
 	if (!me)
 		return XDP_DROP;

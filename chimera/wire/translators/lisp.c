@@ -40,8 +40,9 @@ int spell(struct __sk_buff *skb)
 {
 	struct lisp_frame frame;
 	__u8 header[4] = {INSTANCE_VALID};
+	const struct node *me = this_node();
 
-	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) < 0 || !is_lisp(&frame))
+	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) < 0 || !is_lisp(&frame) || !me || frame.ip.saddr != me->vtep)
 		return TC_ACT_OK;
 	bpf_skb_store_bytes(skb, offsetof(struct lisp_frame, flags), header, sizeof(header), 0);
 	return TC_ACT_OK;
@@ -51,8 +52,9 @@ SEC("xdp.frags") /* frames larger than a page, too: what is looked at is in its 
 int translate(struct xdp_md *xdp)
 {
 	struct lisp_frame *frame = (void *)(long)xdp->data;
+	const struct node *me = this_node();
 
-	if ((void *)(frame + 1) > (void *)(long)xdp->data_end || !is_lisp(frame))
+	if ((void *)(frame + 1) > (void *)(long)xdp->data_end || !is_lisp(frame) || !me || frame->ip.daddr != me->vtep)
 		return XDP_PASS;
 	if (!(frame->flags & INSTANCE_VALID))
 		return XDP_DROP; /* whose packet it is cannot be told: instances share addresses */

@@ -19,12 +19,7 @@
 
 enum { WIRE_UDP, WIRE_GRE, WIRE_IP, WIRE_MASK = 15, CONTROL_WORD = 16 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} variant SEC(".maps");
+TABLE(variant, BPF_MAP_TYPE_ARRAY, 1, __u32, __u32);
 
 static __always_inline __u32 chosen_variant(void)
 {
@@ -49,7 +44,7 @@ int spell(struct __sk_buff *skb)
 {
 	struct vxlan_frame frame;
 
-	if (!read_vxlan(skb, &frame))
+	if (!read_vxlan(skb, &frame, this_node()))
 		return TC_ACT_OK;
 	__u32 how = chosen_variant(), wire = how & WIRE_MASK;
 	int shim = shim_bytes(wire), word = how & CONTROL_WORD ? 4 : 0;
@@ -95,19 +90,21 @@ int translate(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	struct vxlan_frame frame = {};
+	const struct node *me = this_node();
 	__u32 how = chosen_variant(), wire = how & WIRE_MASK;
 	int at = sizeof(frame.eth) + sizeof(frame.ip), shim = shim_bytes(wire), word = how & CONTROL_WORD ? 4 : 0;
 
 	if (data + at + sizeof(struct udphdr) + 8 > end) /* shorter than any frame with Ethernet inside */
-		return XDP_PASS;
+		return not_ours(xdp, me);
 	__builtin_memcpy(&frame, data, sizeof(frame.eth) + sizeof(frame.ip));
-	if (frame.eth.h_proto != bpf_htons(ETH_P_IP) || !is_plain(&frame.ip) || frame.ip.protocol != protocol_of(wire))
-		return XDP_PASS;
+	if (frame.eth.h_proto != bpf_htons(ETH_P_IP) || !is_plain(&frame.ip) || frame.ip.protocol != protocol_of(wire) ||
+	    !me || frame.ip.daddr != me->vtep)
+		return not_ours(xdp, me);
 	__be16 port = port_of_shim(data + at, wire);
 	__u32 entry = bpf_ntohl(*(__be32 *)(data + at + shim)), label = entry >> 12;
 	int taken = at + shim + 4 + word, payload = bpf_ntohs(frame.ip.tot_len) - (taken - (int)sizeof(frame.eth));
 	if (!port || label < RESERVED_LABELS || payload < 0)
-		return XDP_PASS;
+		return not_ours(xdp, me);
 	if (!(entry & LAST_ENTRY) || (entry & 0xff) == 0)
 		return XDP_DROP; /* this end pops one label, and RFC 3032 section 2.4 forbids a TTL of 0 to go on */
 	if (word && *(__be32 *)(data + at + shim + 4) & bpf_htonl(0xf0000000))

@@ -61,7 +61,7 @@ int spell(struct __sk_buff *skb)
 	struct trill_frame trill = {};
 	const struct node *me = this_node();
 
-	if (!read_vxlan(skb, &vxlan) || !me)
+	if (!read_vxlan(skb, &vxlan, me))
 		return TC_ACT_OK;
 	__u32 out = skb->ifindex, target = bpf_ntohl(vxlan.ip.daddr), multi = target >> 16 == TREES;
 	if (!multi && target >> 16 != EDGES)
@@ -115,7 +115,7 @@ int translate(struct xdp_md *xdp)
 	const struct node *me = this_node();
 
 	if ((void *)(trill + 1) > (void *)(long)xdp->data_end || trill->outer.eth.h_proto != bpf_htons(ETH_P_TRILL))
-		return XDP_PASS;
+		return not_ours(xdp, me);
 	if (!me || !is_for_port(&trill->outer, xdp->ingress_ifindex))
 		return XDP_DROP;
 	if (trill->outer.bits & bpf_htons(VERSION | OPTIONS) || trill->tpid != bpf_htons(ETH_P_8021Q)) {

@@ -2,6 +2,9 @@
  *
  * At egress a translator takes VXLAN's 50 bytes off and puts its own header on; at ingress it does the reverse. What
  * the header says comes from the VXLAN frame alone (outer addresses, UDP source port, VNI), so nothing is remembered.
+ *
+ * It is the node's own tunnel port that speaks VXLAN to a translator: what merely looks like it, a tenant's packet on its
+ * way to or from a client, is left alone, and VXLAN that comes over a link for the node itself is not let in.
  */
 #ifndef CHIMERA_VXLAN_H
 #define CHIMERA_VXLAN_H
@@ -33,6 +36,30 @@ struct vxlan_frame { /* 50 bytes, then the VM's frame */
 	__be32 vni; /* 24 bits and 8 reserved ones */
 } __attribute__((packed));
 
+#define TABLE(name, kind, most, key_type, value_type) \
+	struct { \
+		__uint(type, kind); \
+		__uint(max_entries, most); \
+		__type(key, key_type); \
+		__type(value, value_type); \
+	} name SEC(".maps")
+
+struct node {
+	__u32 identifier; /* nickname or switch ID of this node; 0 where there is no fabric */
+	__be32 vtep; /* address of br-phy, where Open vSwitch sends and expects tunnel packets */
+	__u8 vtep_mac[6];
+	__u16 unused;
+};
+
+TABLE(self, BPF_MAP_TYPE_ARRAY, 1, __u32, struct node); /* filled by the lab (chimera/net/translators.py) */
+
+static __always_inline const struct node *this_node(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&self, &first);
+}
+
 static __always_inline __u32 vni_of(const struct vxlan_frame *frame)
 {
 	return bpf_ntohl(frame->vni) >> 8;
@@ -60,12 +87,24 @@ static __always_inline int is_plain(const struct iphdr *ip)
 }
 
 /* At egress: reads the 50 bytes if the frame is what Open vSwitch's tunnel port sent. */
-static __always_inline int read_vxlan(struct __sk_buff *skb, struct vxlan_frame *frame)
+static __always_inline int read_vxlan(struct __sk_buff *skb, struct vxlan_frame *frame, const struct node *me)
 {
-	if (bpf_skb_load_bytes(skb, 0, frame, sizeof(*frame)) < 0)
+	if (!me || bpf_skb_load_bytes(skb, 0, frame, sizeof(*frame)) < 0)
 		return 0;
-	return frame->eth.h_proto == bpf_htons(ETH_P_IP) && is_plain(&frame->ip) &&
+	return frame->eth.h_proto == bpf_htons(ETH_P_IP) && is_plain(&frame->ip) && frame->ip.saddr == me->vtep &&
 	       frame->ip.protocol == IPPROTO_UDP && frame->udp.dest == bpf_htons(VXLAN_PORT);
+}
+
+/* At ingress: what to do with a frame that is not in the lab's format. */
+static __always_inline int not_ours(struct xdp_md *xdp, const struct node *me)
+{
+	const struct vxlan_frame *frame = (void *)(long)xdp->data;
+
+	if ((void *)&frame->flags > (void *)(long)xdp->data_end || frame->eth.h_proto != bpf_htons(ETH_P_IP))
+		return XDP_PASS;
+	int to_tunnel_port = frame->ip.ihl == 5 && frame->ip.protocol == IPPROTO_UDP &&
+			     frame->udp.dest == bpf_htons(VXLAN_PORT);
+	return to_tunnel_port && me && frame->ip.daddr == me->vtep ? XDP_DROP : XDP_PASS;
 }
 
 /* At ingress: everything behind the addresses and the length, for a VM's frame of `payload` bytes. */
