@@ -184,6 +184,12 @@ def test_a_bridge_is_one_transaction_that_refers_to_its_own_rows() -> None:
     assert all(name.replace("_", "").isalnum() for name in inserted)
 
 
+def test_a_port_is_a_trunk_an_access_port_or_one_for_what_has_no_tag() -> None:
+    specs = PortSpec("a"), PortSpec("b", tag=10), PortSpec("c", untagged=True)
+    rows = [next(op["row"] for op in ovsdb.add_port("br", spec) if op.get("table") == "Port") for spec in specs]
+    assert [row.get("tag") for row in rows] == [None, 10, 0]
+
+
 def test_names_that_differ_have_rows_that_differ() -> None:
     names = ["a-b", "a_b", "a.b", "ab", "a_2d_b"]
     references = [ovsdb.add_port("br", PortSpec(name))[1]["uuid-name"] for name in names]
