@@ -117,7 +117,7 @@ class TunnelRules(Rules):
         self._directories: dict[tuple[str, str], tuple[Flow, ...]] = {}  # what every switch holds alike
 
     def switch_flows(self, switch: str) -> tuple[Flow, ...]:
-        """Questions to who answers them, tunnel frames to their own tables, misses dropped."""
+        """Questions to who answers them, known VTEPs' tunnel frames to a table of their own, misses dropped."""
         drops = tuple(pipeline.drop(table) for table in (pipeline.CLASSIFY, FROM_HERE, ARRIVED, FROM_TUNNEL))
         questions = (*answers.switch_flows(FROM_HERE), *pipeline.resolution_to_controller(FROM_HERE))
         return (*self._encapsulation.arrivals(switch), *questions, *drops)
