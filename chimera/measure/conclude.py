@@ -45,7 +45,6 @@ def stun(record: MigrationRecord, heartbeats: Iterable[Heartbeat]) -> tuple[Gap 
 
 def _migration(record: MigrationRecord, instruments: Instruments, origin: float) -> Migration:
     seen = _vantages(record, instruments, origin)
-    streams = _streams(record, instruments)
     worst = max(seen, key=lambda v: v.outage_ms, default=None)
     _, stun_ms = stun(record, instruments.heartbeats)
     return Migration(
@@ -60,7 +59,7 @@ def _migration(record: MigrationRecord, instruments: Instruments, origin: float)
         probes_sent=_total(v.probes_sent for v in seen),
         probes_lost=_total(v.probes_lost for v in seen),
         probes_duplicated=_total(v.probes_duplicated for v in seen),
-        misdelivered=_total(_misdelivered(record, stream, instruments) for stream in streams),
+        misdelivered=_total(v.misdelivered for v in seen),
         tcp_survived=_survived(record, instruments),
         aborted=record.aborted,
         rounds=record.rounds,
