@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from chimera.model.result import Bum, Migration, PathReport
+from chimera.overlay import registry
 
 _LONG_MS = 100  # a pause that people notice
 _TROMBONE = 2  # one crossing each way is what distance alone costs
@@ -18,7 +19,7 @@ def notes(
     bum: Bum,
 ) -> list[str]:
     """Explanations for the figures of a run that call for one; none where nothing is out of the ordinary."""
-    learns = overlay == "vlan" or options.get("mode") == "flood"
+    learns = registry.get(overlay).learns(options)
     return [*_flooding(bum, learns), *_strays(migrations, learns), *_trombone(paths), *_worst(migrations, learns)]
 
 

@@ -188,7 +188,10 @@ class Controller:
         if event == "control":
             self.messages += [Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"]]
         elif event in ("advertise", "withdraw"):
-            self.on_route(event, report["prefix"], report.get("switch", ""))
+            try:
+                self.on_route(event, report["prefix"], report.get("switch", ""))
+            except SessionError as error:  # the lab goes on without that route, and says so
+                self.errors.append(f"{event} {report['prefix']}: {error}")
         elif event == "located":
             self._located[report["interface"]] = report["switch"], self._synced
         elif event == "synced":

@@ -52,7 +52,7 @@ def leg_lines(interface: str, segment: Segment, tenant: int) -> Iterator[str]:
     yield f"link set dev {interface} up"
     if not segment.gateway:
         return
-    yield f"addr add {segment.gateway}/{prefix} dev {interface} noprefixroute"
+    yield f"addr replace {segment.gateway}/{prefix} dev {interface} noprefixroute"
     yield f"route replace {segment.subnet} dev {interface} src {segment.gateway} table {table}"
     yield f"rule add iif {interface} lookup {table} pref {table}"
     if segment.external:
@@ -65,7 +65,7 @@ def leg_lines6(interface: str, segment: Segment, tenant: int) -> Iterator[str]:
     """The same for ``ip -6``; the underlay carries no IPv6, so it stays within the tenant."""
     table = _TENANT_TABLES + tenant
     prefix = segment.subnet6.partition("/")[2]
-    yield f"addr add {segment.gateway6}/{prefix} dev {interface} nodad noprefixroute"
+    yield f"addr replace {segment.gateway6}/{prefix} dev {interface} nodad noprefixroute"
     yield f"route replace {segment.subnet6} dev {interface} table {table}"
     yield f"rule add iif {interface} lookup {table} pref {table}"
     yield f"rule add iif {interface} unreachable pref {table + 10000}"

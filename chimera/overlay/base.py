@@ -51,6 +51,10 @@ def _no_conflict(options: Options) -> None:
     """Every combination of options goes."""
 
 
+def _programmed(options: Options) -> bool:
+    return False
+
+
 def _untagged(segment: Segment) -> int:
     return 0
 
@@ -73,7 +77,8 @@ class Overlay:
     ``conflict`` raises :class:`InputError` for options that do not go together. ``translator`` names the eBPF
     program that translates frames where Open vSwitch lacks the format, ``fabric`` the layer 2 that is to be planned on
     the underlay. ``added_bytes`` is by how much a VM's IP packet grows to become the underlay's (frame overhead without
-    what both have, an outer Ethernet header): what the underlay's MTU must have room for.
+    what both have, an outer Ethernet header): what the underlay's MTU must have room for. ``learns`` says whether
+    switches learn from the frames they forward who is where.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Overlay:
     translator: Callable[[Options], Translator | None] = _no_translator
     fabric: FabricKind | None = None
     added_bytes: Callable[[Options], int] = _nothing_added
+    learns: Callable[[Options], bool] = _programmed
 
     def vm_port(self, inventory: Inventory, switch: str, endpoint: Endpoint) -> PortSpec:
         """The port a VM gets on ``br-int`` of any hypervisor."""

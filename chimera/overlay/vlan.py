@@ -37,6 +37,10 @@ def _trunk(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
     return ports.patch_ports()
 
 
+def _learns(options: Options) -> bool:
+    return True
+
+
 def _vlan_of(segment: Segment) -> int:
     return segment.vlan
 
@@ -49,4 +53,5 @@ OVERLAY = Overlay(
     core=_core,
     ports=_trunk,
     tag=_vlan_of,
+    learns=_learns,
 )
