@@ -157,6 +157,7 @@ def _wire(overlay: Overlay, inventory: Inventory, holders: Sequence[str], segmen
         datapath_ids={node.name: ports.datapath_id(node) for node in topology.vteps},
         segments_at=segments_at,
         translator=overlay.translator(inventory.options),
+        learns=overlay.learns(inventory.options),
     )
 
 

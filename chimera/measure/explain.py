@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from chimera.measure.wire_stack import UNKNOWN
 from chimera.model.result import Bum, Migration, PathReport, Wire
+from chimera.overlay import registry
 
 _LONG_MS = 100  # a pause that people notice
 _TROMBONE = 2  # one crossing each way is what distance alone costs
@@ -20,7 +21,7 @@ def notes(
     wire: Wire,
 ) -> list[str]:
     """Explanations for the figures of a run that call for one; none where nothing is out of the ordinary."""
-    learns = overlay == "vlan" or options.get("mode") == "flood"
+    learns = registry.get(overlay).learns(options)
     return [
         *_impossible(migrations), *_unobserved(migrations), *_undecoded(bum, wire),
         *_flooding(bum, learns), *_strays(migrations, learns), *_trombone(paths), *_worst(migrations, learns),

@@ -191,8 +191,8 @@ class Controller:
         elif event in ("advertise", "withdraw"):
             try:
                 self.on_route(event, report["prefix"], report.get("switch", ""))
-            except LabError as error:  # told, and the next report is listened to
-                self.errors.append(str(error))
+            except LabError as error:  # the lab goes on without that route, says so, and hears the next report
+                self.errors.append(f"{event} {report['prefix']}: {error}")
         elif event == "located":
             self._located[report["interface"]] = report["switch"], self._synced
         elif event == "synced":

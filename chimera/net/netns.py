@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from chimera.model.errors import SessionError
@@ -11,6 +12,8 @@ from chimera.model.errors import SessionError
 FOLDER = "/run/netns"
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL  # for callers of start()
 TimeoutExpired = subprocess.TimeoutExpired
+_FAILED = re.compile(r"Command failed -:(\d+)")
+_NOTHING_TO_DO = {"add": "File exists", "del": "No such process"}
 
 
 def path(name: str) -> str:
@@ -42,23 +45,43 @@ def run(name: str, argv: Sequence[str], *, check: bool = True, stdin: str = "") 
     return done.stdout
 
 
-def ip_batch(name: str, lines: Iterable[str], *, force: bool = False, family: str = "") -> None:
+def ip_batch(name: str, lines: Iterable[str], *, again: bool = False, family: str = "") -> None:
     """Hand many ``ip`` commands to the kernel in one process.
 
-    ``force`` goes on after a line that fails (what is there already, or gone already); ``family`` is ``-6`` where words
-    without an address mean IPv6.
+    With ``again``, what is to be added may be there already, and what is to be deleted may be gone; the lines after
+    it are carried out all the same. ``family`` is ``-6`` where words without an address mean IPv6.
+
+    Raises:
+        SessionError: the kernel or ``ip`` refused a line; the text has each such line, and why.
     """
-    text = "\n".join(lines)
-    if not text:
+    commands = list(lines)
+    if not commands:
         return
-    argv = [
-        "ip",
-        *(["-n", name] if name else []),
-        *([family] if family else []),
-        *(["-force"] if force else []),
-        "-batch",
-        "-",
-    ]
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
-    if done.returncode and not force:
-        raise SessionError(f"ip -batch{f' in {name}' if name else ''}: {done.stderr.strip()}")
+    argv = ["ip", *(["-n", name] if name else []), *([family] if family else []), *(["-force"] if again else [])]
+    text = "\n".join(commands)
+    done = subprocess.run([*argv, "-batch", "-"], input=text, capture_output=True, text=True, check=False)
+    refused = list(_refused(commands, done.stderr, again)) if done.returncode else []
+    if refused:
+        raise SessionError(f"ip -batch{f' in {name}' if name else ''}: {'; '.join(refused)}")
+
+
+def _refused(commands: Sequence[str], stderr: str, again: bool) -> Iterator[str]:
+    """The commands that failed, with what ``ip`` wrote before it named the number of each."""
+    reason: list[str] = []
+    for line in stderr.splitlines():
+        failed = _FAILED.fullmatch(line)
+        if failed is None:
+            reason.append(line.strip())
+            continue
+        command = commands[int(failed[1]) - 1]
+        if not (again and _is_so_already(command, reason)):
+            yield f"'{command}': {' '.join(reason)}"
+        reason = []
+    if reason:  # ``ip`` gave up on what it could not read: none of the lines after it was carried out
+        yield " ".join(reason)
+
+
+def _is_so_already(command: str, reason: Sequence[str]) -> bool:
+    """Whether a command failed only since there was nothing left for it to do."""
+    verb = command.split()[1]
+    return reason == [f"RTNETLINK answers: {_NOTHING_TO_DO[verb]}"] if verb in _NOTHING_TO_DO else False

@@ -45,6 +45,7 @@ class Wiring:
     datapath_ids: Mapping[str, int]
     segments_at: str | None = None  # the node that routes for whole external segments
     translator: Translator | None = None  # where Open vSwitch lacks the wire format
+    learns: bool = False  # whether switches learn from the frames they forward who is where
 
 
 @dataclass
@@ -71,8 +72,8 @@ class Network:
             Translation(topology, self.underlay, self.wiring.translator) if self.wiring.translator else None
         )
         switches = *topology.vteps, *self._layer2.switches()
-        pages = self.translation is not None
-        self.switches = {node.name: OpenVSwitch(node.name, whole_pages=pages) for node in switches}
+        pages, learns = self.translation is not None, self.wiring.learns
+        self.switches = {node.name: OpenVSwitch(node.name, whole_pages=pages, learns=learns) for node in switches}
         self.cables: dict[str, cables.Cable] = {}
 
     # -- up --------------------------------------------------------------------------------------
@@ -86,10 +87,14 @@ class Network:
             self.translation.attach()
         self.progress(f"starting {len(self.switches)} Open vSwitches")
         empty_database()  # once, before many threads want it
+        core = [node for node in self.topology.nodes if node.name not in self.switches]
+        others = [*(node for node in self.topology.nodes if node.name in self.switches), *self.topology.endpoints]
         with ThreadPoolExecutor(_PARALLEL) as pool:
+            for _ in pool.map(self._configure, core):  # host routes lead there as soon as a switch has told of a VM
+                pass
             for _ in pool.map(self._start_switch, list(self.switches)):
                 pass
-            for _ in pool.map(self._configure, [*self.topology.nodes, *self.topology.endpoints]):
+            for _ in pool.map(self._configure, others):
                 pass
         self.routes.replace("plan", self.underlay.routes)
         self._wait_spanning_tree()
@@ -246,7 +251,7 @@ class Network:
             sysctl.write(name, sysctl.leg(leg.interface))
             if leg.segment.gateway6:
                 sysctl.write(name, sysctl.leg6(leg.interface))
-        netns.ip_batch(name, policy.legs6(legs), force=True, family="-6")
+        netns.ip_batch(name, policy.legs6(legs), again=True, family="-6")
         for port in self._ports_towards(name, Kind.CLIENT, Kind.BARE_METAL):
             sysctl.write(name, sysctl.untrusted(port.interface))
         if name in self.underlay.vtep:
@@ -260,7 +265,7 @@ class Network:
         for address in self.underlay.addresses:
             if address.node == name:
                 yield f"link set dev {address.interface} up"
-                yield f"addr add {address.address} dev {address.interface}"
+                yield f"addr replace {address.address} dev {address.interface}"
 
     def _prepare_tunnels(self, name: str) -> None:
         """Tell Open vSwitch the MACs its tunnels need, for it drops a frame whose next hop it must ask for (facts.md).
@@ -311,7 +316,7 @@ class Network:
         cut = self._cut()
         kind = self.underlay.fabric.kind if self.underlay.fabric else None
         fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, fabric=kind, down=cut)
-        self.routes.replace("plan", fresh.routes)
+        self.routes.replace("plan", (route for route in fresh.routes if route.node not in self.stopped))
         if self.translation and fresh.fabric:
             self.translation.follow(fresh.fabric)
         for prefix, switch in list(self._hosts.items()):
@@ -386,7 +391,7 @@ class Network:
         node = self.topology.node(name)
         ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
         self._mark_legs(name)
-        netns.ip_batch(name, [*ups, *self._node_lines(node)], force=True)
+        netns.ip_batch(name, [*ups, *self._node_lines(node)], again=True)
         self._finish_ports(name)
         self._prepare_tunnels(name)
         for vm in self.vms_at(name):

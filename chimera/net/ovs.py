@@ -24,6 +24,11 @@ _QUEUE_BYTES = 1 << 20  # the kernel doubles it: some 900 full frames, each with
 _REMEDY = "apt-get install openvswitch-switch"
 # One thread each is plenty for a switch with a handful of ports, and fifty switches share the machine.
 _THREADS = {"n-handler-threads": "1", "n-revalidator-threads": "1"}
+# Open vSwitch forwards by cached flows and learns what they forwarded later, from their counters, every half second
+# while their entries live: what a VM sent before it moved would be learned after its announcement, and what it sends
+# afterwards would not, where a cached flow remained from its last stay. Both are over as soon as the cache forgets what
+# was silent for a moment, so that the next frame is learned from at once. (max-revalidator does not go below 100 ms.)
+_LEARNING = {"max-idle": "10"}  # milliseconds: far less than a VM is stunned for
 
 
 def empty_database() -> Path:
@@ -43,11 +48,13 @@ class OpenVSwitch:
 
     ``start`` may be called from several threads for several nodes at once: the daemons of many
     switches come up in parallel. With ``whole_pages`` frames reach it through XDP, which keeps each in a memory page of
-    its own: queues of as many frames take twice the bytes.
+    its own: queues of as many frames take twice the bytes. A switch that ``learns`` from the frames it forwards does so
+    in their order, as hardware would.
     """
 
-    def __init__(self, node: str, *, whole_pages: bool = False) -> None:
+    def __init__(self, node: str, *, whole_pages: bool = False, learns: bool = False) -> None:
         self.node = node
+        self._settings = {**_THREADS, **(_LEARNING if learns else {})}
         self._queue_bytes = _QUEUE_BYTES * (2 if whole_pages else 1)
         self.folder = FOLDER / node
         self.socket = str(self.folder / "db.sock")
@@ -65,7 +72,7 @@ class OpenVSwitch:
         self.folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(empty_database(), self.folder / "conf.db")
         self._start_database()
-        root = insert("Open_vSwitch", {"other_config": omap(_THREADS)}, "root")
+        root = insert("Open_vSwitch", {"other_config": omap(self._settings)}, "root")
         self.db.transact(root, *operations, bump())
         self._start_switch()
 

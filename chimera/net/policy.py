@@ -58,7 +58,7 @@ def legs(found: Collection[Leg], outside: Collection[str]) -> Iterator[str]:
     for leg in routed:
         name, segment = leg.interface, leg.segment
         prefix = segment.subnet.partition("/")[2]
-        yield f"addr add {segment.gateway}/{prefix} dev {name} noprefixroute"
+        yield f"addr replace {segment.gateway}/{prefix} dev {name} noprefixroute"
         yield f"route replace local {segment.gateway} dev {name} table {leg.table}"
         yield f"route replace {segment.subnet} dev {name} src {segment.gateway} table {leg.table}"
         if segment.external:
@@ -80,7 +80,7 @@ def legs6(found: Collection[Leg]) -> Iterator[str]:
     for leg in routed:
         name, segment = leg.interface, leg.segment
         prefix = segment.subnet6.partition("/")[2]
-        yield f"addr add {segment.gateway6}/{prefix} dev {name} nodad noprefixroute"
+        yield f"addr replace {segment.gateway6}/{prefix} dev {name} nodad noprefixroute"
         yield f"route replace local {segment.gateway6} dev {name} table {leg.table}"
         yield f"route replace {segment.subnet6} dev {name} table {leg.table}"
     for mark in _tenant_tables(routed):

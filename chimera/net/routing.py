@@ -19,7 +19,11 @@ class Routes:
         self._held: dict[str, dict[tuple[str, str], Route]] = defaultdict(dict)
 
     def replace(self, owner: str, routes: Iterable[Route]) -> None:
-        """Have exactly these routes of ``owner`` in the kernel."""
+        """Have exactly these routes of ``owner`` in the kernel.
+
+        Raises:
+            SessionError: it refused one. A route that has gone with its interface counts as deleted.
+        """
         wanted = {(r.node, r.prefix): r for r in routes}
         held = self._held[owner]
         batches: dict[str, list[str]] = defaultdict(list)
@@ -30,7 +34,7 @@ class Routes:
                 batches[route.node].append(f"route replace {route_line(route)}")
         self._held[owner] = wanted
         for node, lines in batches.items():
-            netns.ip_batch(node, lines, force=True)
+            netns.ip_batch(node, lines, again=True)
 
     def forget(self, node: str) -> None:
         """The node lost its routes (it was powered off): the next :meth:`replace` sets them all again."""

@@ -51,6 +51,10 @@ def _no_conflict(options: Options) -> None:
     """Every combination of options goes."""
 
 
+def _programmed(options: Options) -> bool:
+    return False
+
+
 def _untagged(segment: Segment) -> int:
     return 0
 
@@ -74,7 +78,8 @@ class Overlay:
     program that translates frames where Open vSwitch lacks the format, ``fabric`` the layer 2 that is to be planned on
     the underlay. ``added_bytes`` is by how much a VM's IP packet grows to become the underlay's (frame overhead without
     what both have, an outer Ethernet header): what the underlay's MTU must have room for. ``programs_vms``: a switch
-    needs flows for a VM before the VM can be reached there.
+    needs flows for a VM before the VM can be reached there. ``learns`` says whether switches learn from the frames they
+    forward who is where.
     """
 
     name: str
@@ -91,6 +96,7 @@ class Overlay:
     fabric: FabricKind | None = None
     added_bytes: Callable[[Options], int] = _nothing_added
     programs_vms: bool = True
+    learns: Callable[[Options], bool] = _programmed
 
     def vm_port(self, inventory: Inventory, switch: str, endpoint: Endpoint) -> PortSpec:
         """The port a VM gets on ``br-int`` of any hypervisor."""

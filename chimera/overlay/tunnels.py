@@ -164,10 +164,10 @@ class TunnelRules(Rules):
         return (*here, Flow(FROM_TUNNEL, KNOWN, known, deliver))
 
     def advertised(self, segment: Segment, interface: Interface) -> tuple[str, ...]:
-        """With anycast gateways, host routes lead clients straight to a VM's hypervisor."""
+        """With anycast gateways, host routes lead clients straight to a VM's hypervisor: IPv4's, as the underlay is."""
         if not (self._anycast and segment.external) or interface.leg_of:
             return ()
-        return tuple(f"{a}/{128 if ':' in a else 32}" for a in interface.addresses)
+        return tuple(f"{address}/32" for address in interface.addresses if ":" not in address)
 
     def packet(self, view: View, asker: Interface, event: PacketIn, seen: frozenset[str]) -> tuple[Effect, ...]:
         """Answer address questions from the asker's segment alone; the owner must have been seen once."""

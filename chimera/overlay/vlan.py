@@ -37,6 +37,10 @@ def _trunk(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
     return ports.patch_ports()
 
 
+def _learns(options: Options) -> bool:
+    return True
+
+
 def _vlan_of(segment: Segment) -> int:
     return segment.vlan
 
@@ -50,4 +54,5 @@ OVERLAY = Overlay(
     ports=_trunk,
     tag=_vlan_of,
     programs_vms=False,
+    learns=_learns,
 )

@@ -79,9 +79,13 @@ def _learn_port(vni: int, place: Place) -> Action:
     )
 
 
+def _learns(options: Options) -> bool:
+    return options.get("mode") == "flood"
+
+
 def _core(inventory: Inventory) -> SegmentControl:
     underlay, options = inventory.underlay, inventory.options
-    if options.get("mode") == "flood":
+    if _learns(options):
         return SegmentControl(inventory, FloodRules(underlay), tunnels.gateway_holders(inventory.topology, options))
     return tunnels.control(inventory, VniTunnels(underlay))
 
@@ -113,4 +117,5 @@ OVERLAY = Overlay(
     gateway_holders=tunnels.gateway_holders,
     conflict=_conflict,
     added_bytes=_added_bytes,
+    learns=_learns,
 )

@@ -97,4 +97,4 @@ def test_a_route_that_cannot_be_set_is_told_and_what_follows_is_heard(watched: C
 
     advertise = json.dumps({"event": "advertise", "prefix": "10.1.0.11/32", "switch": "hv1"}).encode() + b"\n"
     found = watched(advertise + SYNCED, refuse)
-    assert list(found.errors) == ["no way to 10.1.0.11/32"] and found._synced == 1
+    assert list(found.errors) == ["advertise 10.1.0.11/32: no way to 10.1.0.11/32"] and found._synced == 1

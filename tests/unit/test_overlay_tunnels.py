@@ -283,16 +283,13 @@ def test_an_anycast_legs_questions_are_all_answered_at_home(tunnels: Tunnels) ->
     assert Ether(reply.data)[ARP].hwsrc == mac(made, "r1")
 
 
-def test_host_routes_follow_vms_of_external_segments(tunnels: Tunnels) -> None:
+def test_host_routes_follow_vms_of_external_segments_in_the_underlays_ipv4_alone(tunnels: Tunnels) -> None:
     made = tunnels.bare(gateway="anycast")
-    first = made.happen(up(made, "r1", "hv2"))
-    assert set(first) == {AdvertiseHost("10.0.0.11/32", "hv2"), AdvertiseHost("fd00::11/128", "hv2")}
-    assert set(made.happen(up(made, "r1", "hv3"))) == {
-        AdvertiseHost("10.0.0.11/32", "hv3"),
-        AdvertiseHost("fd00::11/128", "hv3"),
-    }
+    assert made.inventory.topology.vm("r1").ip6, "or this would show nothing of IPv6"
+    assert made.happen(up(made, "r1", "hv2")) == (AdvertiseHost("10.0.0.11/32", "hv2"),)
+    assert made.happen(up(made, "r1", "hv3")) == (AdvertiseHost("10.0.0.11/32", "hv3"),)
     assert made.happen(PortDown("hv2", "r1")) == ()
-    assert set(made.happen(PortDown("hv3", "r1"))) == {WithdrawHost("10.0.0.11/32"), WithdrawHost("fd00::11/128")}
+    assert made.happen(PortDown("hv3", "r1")) == (WithdrawHost("10.0.0.11/32"),)
     assert made.happen(up(made, "b1", "hv2")) == ()  # blue is not external
     assert made.happen(PortUp("hv2", "hv2/red/web", "", 50001)) == ()
 

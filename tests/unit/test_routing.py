@@ -23,8 +23,8 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     """What would have reached the kernel: node and lines."""
     found: Batches = []
 
-    def ip_batch(name: str, lines: Iterable[str], *, force: bool = False) -> None:
-        assert force, "a route may be gone already, with its interface"
+    def ip_batch(name: str, lines: Iterable[str], *, again: bool = False) -> None:
+        assert again, "a route may be gone already, with its interface"
         found.append((name, list(lines)))
 
     monkeypatch.setattr(routing.netns, "ip_batch", ip_batch)

@@ -6,6 +6,7 @@ import pytest
 
 from chimera.model.errors import InputError
 from chimera.model.underlay import Forwarding
+from chimera.overlay import registry
 from chimera.scenario.migration import Settings
 from chimera.scenario.precopy import Limits
 from chimera.session import Experiment, prepare
@@ -46,6 +47,11 @@ def test_switches_measure_packets_only_where_the_underlay_is_too_small() -> None
 def test_the_overlay_decides_how_the_underlay_forwards() -> None:
     assert prepared().underlay.forwarding is Forwarding.ROUTED
     assert prepared("vlan").underlay.forwarding is Forwarding.BRIDGED
+
+
+def test_switches_learn_from_traffic_only_where_no_controller_tells_them() -> None:
+    assert prepared("vlan").wiring.learns and prepared(mode="flood").wiring.learns
+    assert not any(prepared(overlay).wiring.learns for overlay in registry.OVERLAYS if overlay != "vlan")
 
 
 def test_with_an_anycast_gateway_no_single_node_is_routed_to() -> None:
