@@ -129,11 +129,13 @@ def _interrupt_many() -> dict[str, Any]:
     for number in range(INTERRUPTS):
         process = start(*RUN) if number % 2 else start("up", "rack", "-q")
         time.sleep(chance.uniform(0.4, 4.0 if number % 2 else 0.9))
-        ended = process.poll() is not None
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
-        process.communicate()
-        outcomes.append({"ended": ended, "status": process.returncode, "seconds": time.monotonic() - begin})
+        said, _ = process.communicate()
+        ended = "rack is up" in said or "Timing" in said  # all was said, and the signal came too late
+        outcomes.append(
+            {"ended": ended, "status": process.returncode, "seconds": time.monotonic() - begin, "said": said}
+        )
         if ended:
             lab("down", check=False)
         outcomes[-1]["left"] = _difference(before, _settled(before))
@@ -145,6 +147,6 @@ def test_an_interrupt_ends_everything_in_two_seconds_with_status_130() -> None:
     outcomes = on_a_host_of_its_own(_interrupt_many)["outcomes"]
     hit = [o for o in outcomes if not o["ended"]]
     assert len(hit) >= INTERRUPTS // 2
-    assert [o["status"] for o in hit] == [130] * len(hit)
+    assert [o["status"] for o in hit] == [130] * len(hit), hit
     assert max(o["seconds"] for o in hit) < 2.0
     assert [o["left"] for o in outcomes] == [{}] * len(outcomes)
