@@ -17,7 +17,8 @@ from chimera.model.codec import to_json
 from chimera.model.result import Migration, Result
 from chimera.output import write_text
 from chimera.report import tables
-from chimera.report.figures import byte_count, chosen, count, decimal, flows, ms, unit
+from chimera.report.core import loop_figure, paths_figure
+from chimera.report.figures import byte_count, chosen, count, decimal, flows, moved, ms, unit
 from chimera.report.lanes import DETAILS, Detail
 from chimera.report.latency import latency_chart
 from chimera.report.markup import Child, Markup, number, tag
@@ -72,7 +73,7 @@ def document(title: str, body: Child, script: str = "") -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", title),
-        tag("style", Markup(stylesheet("colors.css", "style.css", "map.css"))),
+        tag("style", Markup(stylesheet("colors.css", "style.css", "map.css", "bars.css"))),
     )
     scripts = tag("script", Markup(script)) if script else None
     return f"<!doctype html>\n{tag('html', head, tag('body', body, scripts), lang='en')}\n"
@@ -104,13 +105,17 @@ def _header(result: Result, title: str) -> Markup:
 
 
 def _sections(result: Result, level: Detail, download: Markup) -> Iterator[Section]:
-    yield "summary", "What the VM’s users noticed", _summary(result)
+    yield "summary", "What the VM’s users noticed" if result.migrations else "What happened", _summary(result)
     yield "notes", "Observations", _notes(result)
     yield "expectations", "Expectations", tables.expectations(result.expectations) if result.expectations else None
     yield "map", "Topology and paths", _map(result)
     for index, migration in enumerate(result.migrations, 1):
         heading = f"Migration {index}: {migration.vm} from {migration.source} to {migration.destination}"
         yield f"migration-{index}", heading, _migration(migration, result, level)
+    for index, loop in enumerate(result.loops, 1):
+        name = "A loop in the core" if len(result.loops) == 1 else f"Loop {index} in the core"
+        yield f"loop-{index}", name, loop_figure(loop, result.map)
+    yield "entropy", "Equal-cost paths used", paths_figure(result.entropy) if result.entropy else None
     yield "wire", "On the wire", _wire(result)
     yield "control", "Control plane, BUM traffic and state", _control(result)
     yield "links", "Links: configured and measured", tables.links(result.links) if result.links else None
@@ -145,7 +150,8 @@ def _map(result: Result) -> Child:
         return tables.paths(result) if result.paths else None
     grouped = flows(result.paths)
     drawing, width = map_figure(result.map, list(grouped.values()), result.migrations)
-    about = tag("p", "A dashed VM is one that was moved there. Links between sites run above them.", class_="soft")
+    dashed = "A dashed VM is one that was moved there. " if moved(result) else ""
+    about = tag("p", f"{dashed}Links between sites run above them.", class_="soft")
     return [_flow_map(result, drawing, width), about, tables.paths(result) if result.paths else None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chimera.model.result import Migration, PathReport, Result
+from chimera.model.result import Entropy, Loop, Migration, PathReport, Result
 from chimera.report.columns import Column
 from chimera.report.figures import count, decimal, flows, largest, moved, ms, relation, total
 
@@ -24,7 +24,8 @@ def sentence(result: Result) -> str:
     lab = result.lab
     where = f"over {lab.overlay} on {lab.topology}"
     if not result.migrations:
-        return f"The scenario {lab.scenario} ran {where}. No VM was moved."
+        happened = [*map(_loop, result.loops), *([_spread(result.entropy)] if result.entropy else [])]
+        return " ".join([f"The scenario {lab.scenario} ran {where}.", *(happened or ["No VM was moved."])])
     done = moved(result)
     parts = [
         f"{_who(result.migrations)} {where}: {len(done)} of {count(len(result.migrations), 'migration')} succeeded."
@@ -33,6 +34,20 @@ def sentence(result: Result) -> str:
     if worst is not None:
         parts.append(f"At worst a user of the VM waited {ms(worst)} for an answer.")
     return " ".join(parts)
+
+
+def _loop(loop: Loop) -> str:
+    lost = f"VMs whose way was not in it lost {decimal(loop.bystanders_lost)} of {decimal(loop.bystanders_sent)} probes"
+    bystanders = "" if loop.bystanders_lost is None else f"; {lost}"
+    if loop.crossings_most is None:
+        return f"A loop was made at {loop.at}, and no frame was seen in it{bystanders}."
+    ended = f", until its {loop.limit} ended it" if loop.limit else ""
+    return f"One frame crossed the link of a loop {count(loop.crossings_most, 'time')} at most{ended}{bystanders}."
+
+
+def _spread(entropy: Entropy) -> str:
+    used = f"{decimal(entropy.used)} of {count(entropy.available, 'equal-cost path')}"
+    return f"{count(entropy.flows, 'flow')} from {entropy.from_} to {entropy.to} used {used}."
 
 
 def unfit(result: Result) -> str:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from chimera.model.result import LinkReport, Machine, Migration, Result
+from chimera.model.result import LinkReport, Loop, Machine, Migration, Result
 from chimera.report.figures import (
     byte_count,
     count,
@@ -50,6 +50,11 @@ def _sections(result: Result) -> Iterator[tuple[str, list[RenderableType]]]:
         yield title, list(_migration(migration))
     if result.paths:
         yield "Paths", [_paths(result)]
+    for loop in result.loops:
+        yield "A loop in the core", [Text(line) for line in _loop(loop)]
+    if result.entropy:
+        used = [f"{path}: {count(flows, 'flow')}" for path, flows in result.entropy.by_path.items()]
+        yield "Equal-cost paths used", [Text(line) for line in used or ["no flow was seen"]]
     if result.wire.stack:
         yield "On the wire", [Text(_wire(result))]
     if result.control.messages or result.bum.wan_frames is not None or result.state:
@@ -127,6 +132,15 @@ def _paths(result: Result) -> Table:
             last = [decimal(path.throughput_mbps)] if throughput else []
             table.add_row(Text(name), Text(path.when), ms(path.rtt_ms), decimal(path.wan_crossings), *last)
     return table
+
+
+def _loop(loop: Loop) -> Iterator[str]:
+    ended = f"{loop.limit} {decimal(loop.started_at)} at the first sighting" if loop.limit else "nothing ends a frame"
+    yield f"at {loop.at}, link {loop.link}, for frames to {loop.target}; {ended}"
+    most, median = decimal(loop.crossings_most), decimal(loop.crossings_median)
+    yield f"crossings by one frame: {most} at most, {median} at the median of {count(loop.frames, 'frame')}"
+    if loop.bystanders_lost is not None:
+        yield f"bystanders lost {decimal(loop.bystanders_lost)} of {count(loop.bystanders_sent, 'probe')}"
 
 
 def _wire(result: Result) -> str:

@@ -13,7 +13,7 @@ import pytest
 import report_samples as samples
 
 from chimera.model.codec import from_json
-from chimera.model.result import Map, MapNode, Mark, PathReport, Result, Series
+from chimera.model.result import Entropy, Loop, Map, MapNode, Mark, PathReport, Result, Series
 from chimera.report.html import LARGEST_PAGE, render
 from chimera.report.markup import _VOID
 
@@ -64,6 +64,18 @@ def test_identifiers_are_unique_and_links_lead_somewhere(page: Page) -> None:
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert all(str(a["href"])[1:] in ids for a in page.all("a") if str(a["href"]).startswith("#"))
+
+
+def test_a_loop_and_flows_on_equal_cost_paths_have_sections_of_their_own() -> None:
+    found = replace(
+        samples.bare(), loops=[Loop("r1", "wan", "hv1", "hop count", 31, 200, 30.0, 31, 200, 0, 900, 0, True)],
+        entropy=Entropy("peer", "web", 100, 2, 2, {"spine1": 53, "spine2": 47}), map=samples.vmotion().map,
+    )  # fmt: skip
+    text = render(found)
+    assert "No VM was moved" not in text and "What the VM’s users noticed" not in text
+    assert "31\u00a0crossings" in text and "hop count 31" in text and "0 of 900" in text
+    assert "53\u00a0flows" in text and "used 2 of 2\u00a0equal-cost paths" in text
+    assert "loop-way" not in render(samples.vmotion()).partition("<body>")[2]
 
 
 def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
