@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from chimera import __version__
-from chimera.model.errors import LabError
+from chimera.model.errors import LabError, MachineError
 
 # verb -> (where its click command is, what it does); the order is that of --help
 COMMANDS = {
@@ -51,8 +51,10 @@ FILE_ERRORS = {
     errno.ENOTDIR: 2,
     errno.EROFS: 2,
     errno.EDQUOT: 3,
+    errno.ENOMEM: 3,
     errno.ENOSPC: 3,
 }
+_NO_ROOM = ("map segment", "allocate memory")  # how the loader of a library says that there is no memory for it
 
 
 class LazyGroup(click.Group):
@@ -148,9 +150,18 @@ def _outcome() -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has enough
         return 0
-    except OSError as error:
-        if error.errno not in FILE_ERRORS:
-            raise
-        click.echo(f"lab: {': '.join(str(t) for t in (error.filename, error.strerror) if t)}", err=True)
-        return FILE_ERRORS[error.errno]
+    except (MemoryError, ImportError, OSError) as error:
+        text, code = _without_traceback(error)
+        click.echo(f"lab: {text}", err=True)
+        return code
     return status if isinstance(status, int) else 0
+
+
+def _without_traceback(error: MemoryError | ImportError | OSError) -> tuple[str, int]:
+    """What to say of an error that a traceback would not explain, and the exit status; others are raised again."""
+    if isinstance(error, OSError) and error.errno in FILE_ERRORS:
+        return ": ".join(str(t) for t in (error.filename, error.strerror) if t), FILE_ERRORS[error.errno]
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_ROOM):
+        remedy = "ulimit -v unlimited, or end other programs"
+        return str(MachineError("there is not enough memory", remedy)), MachineError.exit_status
+    raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -73,6 +74,7 @@ set_option = click.option(
 )
 DEFAULT_TOPOLOGY = "dual-dc"
 DEFAULT_OVERLAY = "vxlan"
+ADDRESSES_MB = 1024  # of one process: its threads' stacks count, and a small lab failed with half of this
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
@@ -94,12 +96,25 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def need_addresses() -> None:
+    """A process of a lab needs room for addresses: with too little a lab comes up in part, and fails anywhere.
+
+    Raises:
+        MachineError: there is a limit below what a lab was seen to need.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY and soft < ADDRESSES_MB << 20:
+        limit = f"a process may have {soft >> 20} MB of addresses here (ulimit -v), and a lab needs {ADDRESSES_MB}"
+        raise MachineError(limit, "ulimit -v unlimited")
+
+
 def need_root() -> None:
     """Labs need namespaces, and those need root.
 
     Raises:
         MachineError: this is no root.
     """
+    need_addresses()
     if os.geteuid() != 0:
         raise MachineError("starting a lab needs root", f"sudo lab {' '.join(sys.argv[1:])}")
 

@@ -63,6 +63,7 @@ def run(
     Example:  sudo lab run vmotion --topology dual-dc --overlay vxlan --out results
               sudo lab run vmotion --topology dual-dc --overlay all --wires --out results
     """
+    common.need_addresses()  # before what needs many is imported
     if capture and out is None:
         raise InputError("--capture needs a folder to write to\n    fix: add --out DIR")
     chosen = common.parse_settings(settings)

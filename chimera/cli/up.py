@@ -28,6 +28,7 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
     \b
     Example:  sudo lab up dual-dc --overlay vxlan --set gateway=anycast
     """
+    common.need_addresses()  # before what needs many is imported
     from chimera.hold import hold
     from chimera.net import rundir, sandbox
     from chimera.session import need_machine, prepare

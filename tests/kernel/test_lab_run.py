@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lab_support import PROJECT, lab, needs_lab, result
+from lab_support import ENVIRONMENT, LAB, PROJECT, lab, needs_lab, result
 
 pytestmark = needs_lab
 
@@ -107,6 +107,71 @@ def test_wrong_input_starts_nothing(tmp_path: Path, words: tuple[str, ...], says
     assert done.returncode == 2, done.stderr
     assert all(text in done.stderr for text in says), done.stderr
     assert "up in" not in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+ODD = """
+name: odd
+switches: {tor: {}}
+hypervisors: {all: {}, mgmt: {}}
+gateways: {default: {}}
+tenants: {red: {segments: {web: {gateway: auto}}}}
+vms:
+  from: {hypervisor: all, memory: 1 MB}
+  dev: {hypervisor: mgmt}
+  to: {hypervisor: mgmt}
+  eth1: {hypervisor: mgmt}
+"""
+LOOK = """
+from chimera.model.ports import INTERFACES
+from chimera.net import netns
+
+def run(lab):
+    lab.paths("now")
+    for node in ("all", "mgmt", "default"):
+        links = netns.run(node, ["ip", "-o", "link"]).splitlines()
+        found = {line.split(": ")[1].partition("@")[0] for line in links}
+        legs = {name for name in found if name[0] == "g" and name[1:].isdigit()}
+        lab.note(f"{node}: {sorted(found - INTERFACES.keys() - legs)}")
+"""
+
+
+def test_names_that_are_not_reserved_work_and_those_that_hypervisors_use_are(tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(ODD)
+    (tmp_path / "look.py").write_text(LOOK)
+    lab("run", str(tmp_path / "look.py"), "-q", "-t", str(tmp_path / "odd.yaml"), "--out", str(tmp_path / "r"))
+    found = result(tmp_path / "r")
+    assert [n for n in found["notes"] if n.startswith(("all:", "mgmt:", "default:"))] == [
+        "all: ['from']", "mgmt: ['dev', 'eth1', 'to']", "default: []",
+    ]  # fmt: skip
+    assert found["state"].keys() >= {"all", "mgmt", "default"}
+    assert all({"from", "to"} <= path.keys() for path in found["paths"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("lab.nowhere", "mine.py:2:5: this scenario failed: AttributeError: 'Lab' object has no attribute 'nowhere'"),
+        ("raise SystemExit(0)", "mine.py:2:5: this scenario failed: SystemExit: 0\n    raise SystemExit(0)"),
+        ("import os; os._exit(0)", "the scenario ended the lab's own process (os._exit(0))"),
+    ],
+)
+def test_what_fails_in_a_scenario_is_said_in_few_words(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(f"def run(lab):\n    {line}\n")
+    done = lab("run", str(tmp_path / "mine.py"), "-q", "-t", "rack", "--out", str(tmp_path / "r"), check=False)
+    assert done.returncode == 2
+    assert said in done.stderr and len(done.stderr.splitlines()) <= 3
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("megabytes", [40, 90, 130, 300, 500])
+def test_with_too_few_addresses_nothing_starts(megabytes: int) -> None:
+    limit = f'ulimit -v {megabytes << 10} && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", limit, "sh", *LAB, "run", "vmotion", "-q", "-t", "rack"],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60, cwd=PROJECT,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "ulimit -v unlimited" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="not installed: tshark")
