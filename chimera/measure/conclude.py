@@ -70,7 +70,23 @@ def _migration(record: MigrationRecord, instruments: Instruments, origin: float)
         warnings=record.warnings,
         resolution_ms=worst.resolution_ms if worst else None,
         machine_stall_ms=max((v.machine_stall_ms or 0.0 for v in seen), default=None),
+        leaked=_leaked(record, instruments),
     )
+
+
+def _leaked(record: MigrationRecord, instruments: Instruments) -> int | None:
+    """Probes for the VM that came out in another segment; None where nobody listened in one, or none were sent."""
+    topology = instruments.topology
+    segments = {vm.name: vm.segment for vm in topology.vms}
+    places = [(segments.get(port.namespace.rpartition("/")[2]), port) for port in instruments.heard]
+    elsewhere = [port for segment, port in places if segment and segment != segments[record.vm]]
+    flows = {stream.flow for stream in _streams(record, instruments)}
+    return misdelivered(elsewhere, _listened(record), flows) if elsewhere and flows else None
+
+
+def _listened(record: MigrationRecord) -> Window:
+    """When a misdelivered probe counts for a migration."""
+    return Window(record.started, record.ended + 1.0)
 
 
 def _streams(record: MigrationRecord, instruments: Instruments) -> list[ProbeStream]:
@@ -89,8 +105,7 @@ def _total(values: Iterable[int | None]) -> int | None:
 
 def _misdelivered(record: MigrationRecord, stream: ProbeStream, instruments: Instruments) -> int | None:
     """Probes of a stream that came to others' ports during a migration; None where nobody listened."""
-    window = Window(record.started, record.ended + 1.0)
-    return misdelivered(instruments.heard, window, {stream.flow}) if instruments.heard else None
+    return misdelivered(instruments.heard, _listened(record), {stream.flow}) if instruments.heard else None
 
 
 def _vantages(record: MigrationRecord, instruments: Instruments, origin: float) -> list[Vantage]:

@@ -128,7 +128,8 @@ class Migration:
     ``stun_ms`` is the longest pause of a heartbeat inside the VM around its freezing: 0 where the migration was aborted
     before it froze the VM, ``None`` where no heartbeat was recorded. ``precopy_s`` and ``rounds`` include the round in
     which a migration was aborted, with the memory that had arrived. Of a VM that nobody probed there are neither
-    outages nor counts.
+    outages nor counts. ``leaked`` are those of the ``misdelivered`` probes that came out in another segment, which
+    flooding does not excuse; ``None`` where nobody listened in one.
     """
 
     vm: str
@@ -151,6 +152,7 @@ class Migration:
     warnings: list[str] = field(default_factory=list)  # what went wrong after it had succeeded
     resolution_ms: float | None = None
     machine_stall_ms: float | None = None
+    leaked: int | None = None
 
 
 class PathReport(msgspec.Struct, frozen=True, rename=_FROM):

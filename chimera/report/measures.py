@@ -81,6 +81,7 @@ def _of_migrations(take: Callable[[Result], list[Migration]], grain: float) -> l
         Measure("probes lost", summed(lambda m: m.probes_lost)),
         Measure("probes duplicated", summed(lambda m: m.probes_duplicated)),
         Measure("misdelivered", summed(lambda m: m.misdelivered)),
+        Measure("leaked into other segments", summed(lambda m: m.leaked)),
         Measure("TCP sessions that survived", summed(lambda m: m.tcp_survived), better=1),
     ]
 

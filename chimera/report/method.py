@@ -62,6 +62,11 @@ DEFINITIONS = (
         "A listener at every other port looks for the probes' own numbers.",
     ),
     Definition(
+        "leaked",
+        "Misdelivered probes that came out in another segment, which none may: flooding stays within its own.",
+        "The same listeners, at the ports of VMs of other segments.",
+    ),
+    Definition(
         "TCP survived",
         "A session opened before the migration goes on after it.",
         "Both ends count the bytes and compare them; one byte lost or changed is a no.",

@@ -263,12 +263,12 @@ def migrations(result: Result) -> Markup:
             unit(m.precopy_s, "s"), ms(m.stun_ms or None), ms(m.outage_ms), ms(m.network_outage_ms),
             ms(m.machine_stall_ms),
             f"{decimal(m.probes_lost)} of {decimal(m.probes_sent)}", decimal(m.probes_duplicated),
-            decimal(m.misdelivered), yes_no(m.tcp_survived),
+            decimal(m.misdelivered), decimal(m.leaked), yes_no(m.tcp_survived),
         )
         for number, m in enumerate(result.migrations, 1)
     ]  # fmt: skip
     columns = (
         "", "VM", "from\u00a0→\u00a0to", "outcome", "pre-copy", "stun", "outage", "of it network", "machine stall",
-        "probes lost", "duplicated", "misdelivered", "TCP survived",
+        "probes lost", "duplicated", "misdelivered", "leaked", "TCP survived",
     )  # fmt: skip
-    return table(f"{count(len(rows), 'migration')}; outages are the worst vantage point's", columns, rows, range(4, 13))
+    return table(f"{count(len(rows), 'migration')}; outages are the worst vantage point's", columns, rows, range(4, 14))

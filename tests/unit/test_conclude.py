@@ -136,6 +136,18 @@ def test_strays_count_for_the_flow_they_belong_to_and_a_second_longer() -> None:
     assert move.misdelivered == 3
 
 
+def test_what_came_out_in_another_segment_has_leaked() -> None:
+    assert concluded([record()], stream())[0].leaked is None, "nobody listened"
+    strays = tuple(Stray(T0 + t, flow, n, 0, "02:00:00:00:00:01") for n, (t, flow) in enumerate([(1.5, 1), (1.6, 7)]))
+    ports = {vm: Heard(f"/run/netns/{vm}", "eth0", "", 0, 0, 2, 0, 2, strays) for vm in ("web3", "red1")}
+    (move,) = concluded([record()], stream(flow=1), heard=[ports["web3"]])
+    assert (move.misdelivered, move.leaked) == (1, None)
+    (move,) = concluded([record()], stream(flow=1), heard=[ports["web3"], replace(ports["red1"], strays=())])
+    assert (move.misdelivered, move.leaked) == (1, 0)
+    (move,) = concluded([record()], stream(flow=1), heard=list(ports.values()))
+    assert (move.misdelivered, move.leaked) == (2, 1)
+
+
 # -- TCP ---------------------------------------------------------------------------------------
 
 WELL = TcpSession(True, 1, 20.0, 1000, 1000, True, True, 60.0, 2, 60.0, 1, "")
