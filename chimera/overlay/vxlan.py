@@ -24,6 +24,7 @@ from chimera.overlay.tunnels import GATEWAY, VniTunnels
 VXLAN_BYTES = 8  # RFC 7348 section 5
 LEARNED = 1  # table of mode=flood
 KNOWN, LEG, LOCAL_FLOOD, FLOOD = 100, 50, 20, 10  # priorities in it
+GROUPS = 5  # added to the latter for broadcast and multicast
 IDLE_TIMEOUT_S = 300
 
 
@@ -63,9 +64,9 @@ class FloodRules(Rules):
         everywhere = self._tunnels.to_all(view.segment, others)
         segment, arrived, group = ("tunnel_id", view.segment.vni), ("in_port", ports.TUNNEL), ("eth_dst", GROUP)
         return (
-            Flow(LEARNED, LOCAL_FLOOD + 1, (arrived, segment, group), here),
+            Flow(LEARNED, LOCAL_FLOOD + GROUPS, (arrived, segment, group), here),
             Flow(LEARNED, LOCAL_FLOOD, (arrived, segment), vms),
-            Flow(LEARNED, FLOOD + 1, (segment, group), (*here, *everywhere)),
+            Flow(LEARNED, FLOOD + GROUPS, (segment, group), (*here, *everywhere)),
             Flow(LEARNED, FLOOD, (segment,), (*vms, *everywhere)),
         )
 
