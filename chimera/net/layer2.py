@@ -48,6 +48,16 @@ class Layer2:
             ovsdb.update("Port", ovsdb.by_name(spec.name), edge) for spec in ports if spec.name not in inner
         ]
 
+    def host_ports(self, node: Node) -> Iterator[str]:
+        """Interfaces of a switch that lead to bare-metal hosts, from which nothing tagged is to be taken.
+
+        An access port drops tags, but takes off one of VLAN 0: what stood behind it would be the tag on a trunk.
+        """
+        for link in self.topology.links_of(node.name):
+            port, peer = link.ends() if link.a.node == node.name else link.ends()[::-1]
+            if link.name in self.bridged and self._is_host(peer):
+                yield port.interface
+
     def _is_host(self, peer: Port) -> bool:
         """Whether an end is a bare-metal host: no segment is its to name by a tag."""
         return self.topology.by_name[peer.node].kind is Kind.BARE_METAL

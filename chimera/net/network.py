@@ -157,6 +157,8 @@ class Network:
         is_vtep = node.kind in (Kind.HYPERVISOR, Kind.GATEWAY)
         operations = self._vtep_bridges(node) if is_vtep else self._layer2.bridge(node)
         self.switches[name].start(operations)
+        for interface in () if is_vtep else self._layer2.host_ports(node):
+            self.switches[name].ofctl("add-flow", PHYSICAL, f"in_port={interface},vlan_tci=0x1000/0x1000,actions=drop")
 
     def _vtep_bridges(self, node: Node) -> list[ovsdb.Operation]:
         """``br-int`` for the tenants, ``br-phy`` for the uplink and the tunnel address."""

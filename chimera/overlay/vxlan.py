@@ -18,11 +18,13 @@ from chimera.model.underlay import Underlay
 from chimera.overlay import pipeline, ports, tunnels
 from chimera.overlay.base import Option, Options, Overlay
 from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View
+from chimera.overlay.pipeline import GROUP
 from chimera.overlay.tunnels import GATEWAY, VniTunnels
 
 VXLAN_BYTES = 8  # RFC 7348 section 5
 LEARNED = 1  # table of mode=flood
-KNOWN, LOCAL_FLOOD, FLOOD = 100, 20, 10  # priorities in it
+KNOWN, LEG, LOCAL_FLOOD, FLOOD = 100, 50, 20, 10  # priorities in it
+GROUPS = 5  # added to the latter for broadcast and multicast
 IDLE_TIMEOUT_S = 300
 
 
@@ -50,21 +52,33 @@ class FloodRules(Rules):
         )
 
     def segment_flows(self, view: View, switch: str) -> tuple[Flow, ...]:
-        """What nothing was learned about: to all ports here and all VTEPs; from the tunnel to the ports only."""
-        here = tuple(Output(place.port) for _, place in view.local(switch))
+        """What nothing was learned about: to all ports here and all VTEPs; from the tunnel to the ports only.
+
+        Unknown unicast is not for a leg, whose MAC is known. And the switch ends tunnels at ports with an IP address:
+        a frame for its VTEP's MAC, by which a VM wraps another tenant's, must not come out at one.
+        """
+        local = view.local(switch)
+        here = tuple(Output(place.port) for _, place in local)
+        vms = tuple(Output(place.port) for interface, place in local if not interface.leg_of)
         others = sorted(name for name in self._underlay.vtep if name != switch)
         everywhere = self._tunnels.to_all(view.segment, others)
-        segment = ("tunnel_id", view.segment.vni)
+        segment, arrived, group = ("tunnel_id", view.segment.vni), ("in_port", ports.TUNNEL), ("eth_dst", GROUP)
         return (
-            Flow(LEARNED, LOCAL_FLOOD, (("in_port", ports.TUNNEL), segment), here),
-            Flow(LEARNED, FLOOD, (segment,), (*here, *everywhere)),
+            Flow(LEARNED, LOCAL_FLOOD + GROUPS, (arrived, segment, group), here),
+            Flow(LEARNED, LOCAL_FLOOD, (arrived, segment), vms),
+            Flow(LEARNED, FLOOD + GROUPS, (segment, group), (*here, *everywhere)),
+            Flow(LEARNED, FLOOD, (segment,), (*vms, *everywhere)),
         )
 
     def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
         """Learn the port of what is here; the learned flow goes when the port goes."""
         if place.switch != switch:
             return ()
-        return (pipeline.classified(segment.vni, place, _learn_port(segment.vni, place), Goto(LEARNED)),)
+        allowed = pipeline.classified(segment.vni, place, _learn_port(segment.vni, place), Goto(LEARNED))
+        if not interface.leg_of:
+            return (allowed,)
+        own = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
+        return allowed, Flow(LEARNED, LEG, own, (Output(place.port),))
 
 
 def _learn_port(vni: int, place: Place) -> Action:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from overlay_labs import BROADCAST, Lab, Switch, inventory, mac, running, up
 
-from chimera.model.control import AddFlow, DeleteFlow, PortDown, SwitchUp
+from chimera.model.control import AddFlow, DeleteFlow, PortDown, PortUp, SwitchUp
 from chimera.model.flow import Learn, Output
 from chimera.overlay.program import compacted
 
@@ -59,3 +59,14 @@ def test_vlan_leaves_it_to_the_switch() -> None:
     assert all(len(switch.flows) == 1 for switch in made.switches.values())
     assert made.happen(up(made, "r2", "hv1")) == ()
     assert made.at("r2") == ("hv1", 2)
+
+
+def test_flood_mode_gives_a_leg_its_own_unicast_and_groups_only() -> None:
+    """A frame for the VTEP's own MAC would leave its tunnel once more at a port with an IP address."""
+    made = running("vxlan", mode="flood")
+    leg, router = 50001, "02:fe:00:00:00:01"
+    made.happen(PortUp("gw", "gw/red/web", router, leg))
+    fields = {"eth_src": mac(made, "r1"), "tunnel_id": 5001, "tun_ipv4_src": "192.0.2.2"}
+    reached = {to: [port for port, _ in made.switches["gw"].forward(60001, {**fields, "eth_dst": to})] for to in
+               (router, BROADCAST, "02:03:00:00:00:01")}  # fmt: skip
+    assert reached == {router: [leg], BROADCAST: [leg], "02:03:00:00:00:01": []}
