@@ -13,7 +13,10 @@ FOLDER = "/run/netns"
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL  # for callers of start()
 TimeoutExpired = subprocess.TimeoutExpired
 _FAILED = re.compile(r"Command failed -:(\d+)")
-_NOTHING_TO_DO = {"add": "File exists", "del": "No such process"}
+_NOTHING_TO_DO = {  # the kernel's words for it: a route that is gone is another error than a rule
+    "add": ("File exists",),
+    "del": ("No such process", "No such file or directory"),
+}
 
 
 def path(name: str) -> str:
@@ -84,4 +87,4 @@ def _refused(commands: Sequence[str], stderr: str, again: bool) -> Iterator[str]
 def _is_so_already(command: str, reason: Sequence[str]) -> bool:
     """Whether a command failed only since there was nothing left for it to do."""
     verb = command.split()[1]
-    return reason == [f"RTNETLINK answers: {_NOTHING_TO_DO[verb]}"] if verb in _NOTHING_TO_DO else False
+    return reason in [[f"RTNETLINK answers: {words}"] for words in _NOTHING_TO_DO.get(verb, ())]

@@ -129,4 +129,4 @@ def _tshark(file: Path, *options: str) -> str:
 def test_a_capture_that_cannot_be(two_sites: RunningLab, tmp_path: Path) -> None:
     assert two_sites("capture", "wann", check=False).returncode == 2
     nowhere = two_sites("capture", "wan", "--out", str(tmp_path / "no" / "wan.pcapng"), check=False)
-    assert nowhere.returncode == 2 and "there is no folder" in nowhere.stderr
+    assert nowhere.returncode == 2 and "No such file or directory" in nowhere.stderr
