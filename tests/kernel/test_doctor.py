@@ -86,7 +86,7 @@ def test_a_user_is_told_to_come_back_as_root() -> None:
 
 
 def test_a_missing_package_is_named_with_its_command(tmp_path: Path) -> None:
-    for name in ("ip", "unshare", "tc", "mnexec", "cc"):  # and no Open vSwitch
+    for name in ("ip", "unshare", "tc", "nft", "mnexec", "cc"):  # and no Open vSwitch
         if path := shutil.which(name):
             (tmp_path / name).symlink_to(path)
     done = doctor(PATH=str(tmp_path))
