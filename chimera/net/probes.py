@@ -119,7 +119,7 @@ def veth() -> Outcome:
 
 def nftables() -> Outcome:
     """A chain that sees what an interface receives."""
-    chain = "table netdev probe { chain lo { type filter hook ingress device lo priority 0; meta mark set 1; } }"
+    chain = "table netdev probe { chain lo { type filter hook ingress device lo priority 0; meta mark set 1; }; }"
     return _tried("nft", chain, says="what interfaces receive can be marked")
 
 

@@ -351,6 +351,7 @@ def test_trill_by_hand(tmp_path: Path) -> None:
                 "another egress": made(egress=nick["hv2"]),
                 "nobody's nickname": made(egress=0x7777),
                 "reserved nickname": made(egress=0xFFFF),
+                "from a nickname of no edge": made(ingress=0x7777),
                 "another tenant's VLAN": made(vlan=there.vlan("app")),
                 "nobody's VLAN": made(vlan=4000),
                 "no inner tag": made(tpid=EXPERIMENTAL),
@@ -369,9 +370,9 @@ def test_trill_by_hand(tmp_path: Path) -> None:
             nothing_of(there, wrong, at=at)
             nothing_of(there, cut_short(good[: 36 + 2]), at=at)  # behind it nothing tells the length
             there.arrived(*garbage(good[:14], way), *garbage(good[:20], way), *flipped(good, 14, 36), at=at)
-            right = [good, made(bits=2), made(bits=0x3014), made(ingress=0x7777), made(vlan=0xF000 | there.vlan("web"))]
-            found = there.arrived(*right, at=at, expect=5)
-            assert [(s.node, s.frame) for s in found] == [("vm1", inner)] * 5
+            right = [good, made(bits=2), made(bits=0x3014), made(vlan=0xF000 | there.vlan("web"))]
+            found = there.arrived(*right, at=at, expect=4)
+            assert [(s.node, s.frame) for s in found] == [("vm1", inner)] * 4
             tree = made(bits=0x0814, egress=root, carried=group, to=everyone)
             assert [(s.node, s.frame) for s in there.arrived(tree, at=at, expect=1)] == [("vm1", group)]
         assert counters(there, "hv1")["malformed"] >= 4
@@ -405,6 +406,7 @@ def test_fabricpath_by_hand(tmp_path: Path) -> None:
             wrong = {
                 "another switch": made(to=switch["hv2"]),
                 "nobody's switch ID": made(to=0x777),
+                "from a switch ID of no edge": made(by=0x777),
                 "another tenant's LID": made(local=there.vlan("app")),
                 "nobody's LID": made(local=4000),
                 "an FTag without a tree": made(tag=700, destination=everyone, carried=group),
@@ -416,8 +418,8 @@ def test_fabricpath_by_hand(tmp_path: Path) -> None:
             nothing_of(there, wrong, at=at)
             nothing_of(there, cut_short(made()[: 16 + 12]), at=at)
             there.arrived(*garbage(made()[:14], way), *garbage(made()[:16], way), *flipped(made(), 0, 16), at=at)
-            found = there.arrived(made(), made(ttl=2), made(tag=1023), made(by=0x777), at=at, expect=4)
-            assert [(s.node, s.frame) for s in found] == [("vm1", inner)] * 4
+            found = there.arrived(made(), made(ttl=2), made(tag=1023), at=at, expect=3)
+            assert [(s.node, s.frame) for s in found] == [("vm1", inner)] * 3
             tree = made(tag=ftag, destination=everyone, carried=group)
             assert [(s.node, s.frame) for s in there.arrived(tree, at=at, expect=1)] == [("vm1", group)]
         assert counters(there, "tor")["hops used up"] >= 2 and counters(there, "tor")["wrong path"] >= 2
