@@ -22,10 +22,11 @@ from chimera.measure.trace import trace
 from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.hop import Trace
 from chimera.model.ports import CONTROLLER
+from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.topology import Impairment
 from chimera.net import sandbox
 from chimera.net.rundir import RunDir
-from chimera.scenario.scripts import MIGRATION_SETTINGS, migration_settings
+from chimera.scenario.scripts import migration_settings
 from chimera.session import WORK, Experiment, Progress, Session, bring_up
 
 

@@ -30,6 +30,7 @@ from chimera.model.result import (
     Result,
     Timing,
 )
+from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
 from chimera.net import netns, network, plan, processors
@@ -45,7 +46,7 @@ from chimera.report.maps import map_of
 from chimera.scenario.figures import holds
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import Migrator, Settings
-from chimera.scenario.scripts import MIGRATION_SETTINGS, Script, find_script, migration_settings
+from chimera.scenario.scripts import Script, find_script, migration_settings
 
 OPENFLOW_PORT = 6653
 WORK = Path("/run/lab")  # in the sandbox: its own memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import resource
 import sys
@@ -54,6 +55,37 @@ def complete_overlay(context: click.Context, parameter: click.Parameter, typed: 
 
     return [name for name in OVERLAYS if name.startswith(typed)]
 
+
+def complete_setting(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """``KEY=`` for every setting of migrations, topologies, overlays and the scenario; values where they are few."""
+    from chimera.model.settings import MIGRATION_SETTINGS, TOPOLOGY_SETTINGS
+    from chimera.overlay.registry import OVERLAYS
+
+    options = {option.name: option.allowed for overlay in OVERLAYS.values() for option in overlay.options}
+    key, equals, value = typed.partition("=")
+    if equals:
+        return [f"{key}={known}" for known in options.get(key, ()) if known.startswith(value)]
+    own = _settings_of(str(context.params.get("scenario") or ""))
+    known_keys = dict.fromkeys([*own, *MIGRATION_SETTINGS, *options, *TOPOLOGY_SETTINGS])
+    return [f"{name}=" for name in known_keys if name.startswith(typed)]
+
+
+def _settings_of(scenario: str) -> list[str]:
+    """The keys of a script's SETTINGS, from its text alone: to load what reads scripts takes longer than one waits."""
+    path = share.folder("scripts") / f"{scenario}.py"
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    values = [each.value for each in body if isinstance(each, ast.Assign) and _is_called(each.targets[0], "SETTINGS")]
+    keys = [key for value in values if isinstance(value, ast.Dict) for key in value.keys]
+    return [key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+
+
+def _is_called(target: ast.expr, name: str) -> bool:
+    return isinstance(target, ast.Name) and target.id == name
+
+
 topology_option = click.option(
     "--topology",
     "-t",
@@ -70,6 +102,7 @@ set_option = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_setting,
     help="A setting of the scenario, migration, overlay or underlay.",
 )
 DEFAULT_TOPOLOGY = "dual-dc"

@@ -24,8 +24,6 @@ from chimera.scenario.migration import ANNOUNCEMENTS, Settings
 from chimera.scenario.precopy import Limits
 from chimera.scenario.reading import Value, read_script
 
-MIGRATION_SETTINGS = ("announce", "pace_mbps", "downtime_ms", "max_rounds")
-
 
 @dataclass(frozen=True)
 class Script:

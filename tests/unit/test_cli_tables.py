@@ -9,6 +9,7 @@ import pytest
 
 from chimera.cli import common, status, tables
 from chimera.cli.trace import changes
+from chimera.load import TOPOLOGY_SETTINGS
 from chimera.measure.trace import _matches
 from chimera.model.errors import SessionError
 
@@ -79,6 +80,18 @@ def test_names_of_a_running_lab_complete_and_without_one_nothing_does(monkeypatc
     context.params = {"lab_name": "gone"}
     assert names(context, parameter, "") == []
     assert asked == ["mine", "gone"]
+
+
+def test_settings_complete_by_key_and_by_value() -> None:
+    context = click.Context(click.Command("run"))
+    parameter = click.Option(["--set"])
+    context.params = {"scenario": "core-loop"}
+    keys = common.complete_setting(context, parameter, "")
+    assert {"vm=", "probes=", "announce=", "mode=", "wire="} <= set(keys)
+    assert [f"{name}=" for name in TOPOLOGY_SETTINGS] == [key for key in keys if key.startswith("underlay")]
+    assert common.complete_setting(context, parameter, "mode=f") == ["mode=flood"]
+    context.params = {"scenario": "no-such-one"}
+    assert "announce=" in common.complete_setting(context, parameter, "ann")
 
 
 def test_scenarios_and_labs_complete_without_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
