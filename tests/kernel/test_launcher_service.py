@@ -41,7 +41,8 @@ def state(tmp_path: Path) -> Path:
     (tmp_path / "bin").mkdir()
     (tmp_path / "over").mkdir()
     (tmp_path / "home").mkdir()
-    for name in ("lab", "requirements.txt", "requirements-test.txt"):
+    for name in ("lab", "requirements.txt", "requirements-test.txt", "chimera/cli/help.txt"):
+        (tmp_path / "home" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "home" / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "home" / "lab").chmod(0o755)
     for name, text in {"apt-get": APT, "dpkg-query": "#!/bin/sh\nexit 1\n", "dpkg": "#!/bin/sh\nexit 0\n"}.items():
