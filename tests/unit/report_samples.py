@@ -147,6 +147,7 @@ def migration(number: int, start: float, source: str, destination: str, slower: 
         vantage_points=points,
         resolution_ms=1.5,
         machine_stall_ms=1.1,
+        leaked=0,
     )  # fmt: skip
 
 

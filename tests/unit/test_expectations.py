@@ -44,7 +44,7 @@ SPREAD = replace(BARE, entropy=Entropy("peer", "web", 100, 2, 2, {"spine1": 53, 
 
 GOOD = {"vmotion": DONE, "evacuate": LEFT, "wan-cut": STAYED, "core-loop": LOOPED, "entropy": SPREAD}
 
-UNKNOWN: dict[str, Any] = dict.fromkeys(("probes_sent", "probes_lost", "probes_duplicated", "misdelivered"))
+UNKNOWN: dict[str, Any] = dict.fromkeys(("probes_sent", "probes_lost", "probes_duplicated", "misdelivered", "leaked"))
 
 
 def unlooped(**changes: Any) -> Result:
@@ -66,6 +66,7 @@ NOTHING_MEASURED = {
 WRONG = {
     "vmotion": [
         moved(DONE, tcp_survived=False), moved(DONE, probes_duplicated=1), moved(DONE, misdelivered=2),
+        moved(DONE, leaked=1),
         moved(DONE, network_outage_ms=900.0), moved(DONE, network_outage_ms=-9.0, resolution_ms=2.0),
         moved(DONE, aborted="no room", stun_ms=0.0),
         replace(DONE, wire=replace(DONE.wire, overhead_bytes=54)), replace(DONE, bum=Bum(9, 9, 0, 0, 0)),

@@ -10,9 +10,15 @@ import pytest
 from chimera.model.errors import SessionError
 from chimera.net import netns
 
-LINES = ["route del 10.1.0.11/32", "rule add iif g1 lookup 1001", "route replace 10.1.0.12/32 via 172.16.0.9 dev eth1"]
+LINES = [
+    "route del 10.1.0.11/32",
+    "rule add iif g1 lookup 1001",
+    "route replace 10.1.0.12/32 via 172.16.0.9 dev eth1",
+    "rule del pref 0",
+]
 GONE = "RTNETLINK answers: No such process\nCommand failed -:1\n"
 THERE = "RTNETLINK answers: File exists\nCommand failed -:2\n"
+NO_RULE = "RTNETLINK answers: No such file or directory\nCommand failed -:4\n"
 NO_WAY = "Error: Nexthop has invalid gateway.\nCommand failed -:3\n"
 
 
@@ -44,7 +50,7 @@ def test_every_refused_line_is_named_with_its_reason(ip: list[str]) -> None:
 
 
 def test_again_forgives_what_is_gone_or_there_already_and_nothing_else(ip: list[str]) -> None:
-    ip += [GONE, THERE]
+    ip += [GONE, THERE, NO_RULE]
     netns.ip_batch("r1", LINES, again=True)
     ip.append(NO_WAY)
     with pytest.raises(SessionError) as caught:
