@@ -16,6 +16,9 @@ def show(browser: Any, page: Path, width: int = 1600, **media: str) -> None:
     features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get(page.as_uri())
+    browser.execute_async_script(  # on a busy machine the first layout may come after the page was loaded
+        "const done = arguments[0]; document.fonts.ready.then(() => requestAnimationFrame(() => done()))"
+    )
 
 
 def requested(browser: Any) -> list[str]:

@@ -25,7 +25,7 @@ def test_vmotion_prints_one_json_document_and_writes_it(tmp_path: Path) -> None:
     for move in printed["migrations"]:
         assert move["tcp_survived"] is True
         assert move["probes_duplicated"] == 0 and move["misdelivered"] == 0
-        assert move["probes_sent"] > 200 and move["stun_ms"] > 0
+        assert move["probes_sent"] > 100 and move["stun_ms"] > 0
     assert printed["wire"]["stack"][:5] == ["eth", "ip", "udp", "vxlan", "eth"]
     assert printed["wire"]["overhead_bytes"] == 50
     assert all(e["passed"] for e in printed["expectations"])

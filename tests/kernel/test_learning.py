@@ -22,7 +22,7 @@ from chimera.net import kernel, netns
 from chimera.net.ovs import OpenVSwitch
 from chimera.wire import ovsdb
 
-pytestmark = needs_lab
+pytestmark = [*needs_lab, pytest.mark.alone]  # what was sent has to arrive before counters are read again
 
 Ask = Callable[[str], dict[str, Any]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def test_a_crash_and_a_refusal_leave_the_others_running(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert outcomes(out) == {"vlan": "no result", "vxlan": "passed", "vxlan mode=flood": "no result"}
     assert sorted(p.name for p in out.iterdir()) == ["compare.html", "compare.json", "vxlan"]
-    assert re.search(r"✗ vlan: \S*brief\.py:\d+.*RuntimeError: no bridges, please", done.stdout, re.DOTALL), done.stdout
+    assert "✗ vlan: " in done.stdout and "RuntimeError: no bridges, please" in done.stdout
     assert "✗ vxlan mode=flood: overlay vxlan: gateway=anycast needs mode=controller" in done.stdout
     assert "brief.py" in done.stderr, "a crash shows where"
     page = (out / "compare.html").read_text()
