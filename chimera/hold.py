@@ -188,7 +188,7 @@ class Verbs:
         chosen = migration_settings(given)
         if given:
             raise InputError(
-                f"no setting '{next(iter(given))}' for a migration\n    allowed: {', '.join(MIGRATION_SETTINGS)}"
+                f"unknown setting '{next(iter(given))}' for a migration\n    allowed: {', '.join(MIGRATION_SETTINGS)}"
             )
         record = self._lab.migrator.reporting_to(progress).migrate(vm, to, chosen)
         _, stun_ms = conclude.stun(record, self._session.instruments.take_heartbeats(vm))

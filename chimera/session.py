@@ -143,12 +143,12 @@ def _refuse_unknown(given: Mapping[str, str], overlay: Overlay, script: Script |
     if unknown:
         listed = "; ".join(f"{', '.join(names)} ({group})" for group, names in groups.items() if names)
         hint = did_you_mean(unknown[0], known)
-        text = f"there is no setting '{unknown[0]}' here\n    allowed: {listed}"
+        text = f"unknown setting '{unknown[0]}'\n    allowed: {listed}"
         raise InputError(f"{text}\n    fix: {hint}" if hint else text)
 
 
 def _wire(overlay: Overlay, inventory: Inventory, holders: Sequence[str], segments_at: str | None) -> Wiring:
-    """The overlay's wishes for the switches, as the network wants to hear them."""
+    """The overlay's wishes for the switches, in the network's terms."""
     topology = inventory.topology
     routed = ports.routed_segments(topology)
     return Wiring(

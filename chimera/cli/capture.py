@@ -48,4 +48,4 @@ def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -
     if found["note"]:
         click.echo(found["note"], err=True)
     if told:
-        click.echo(f"Wireshark has to be told: tshark -r {target} {' '.join(f'-d {d}' for d in told)}", err=True)
+        click.echo(f"to decode it: tshark -r {target} {' '.join(f'-d {d}' for d in told)}", err=True)

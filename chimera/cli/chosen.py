@@ -127,7 +127,7 @@ class _Asked(NamedTuple):
 
 def _nobody_knows(key: str, known: Sequence[str]) -> str:
     hint = did_you_mean(key, known)
-    text = f"there is no setting '{key}' here\n    allowed: {', '.join(known)}"
+    text = f"unknown setting '{key}'\n    allowed: {', '.join(known)}"
     return f"{text}\n    fix: {hint}" if hint else text
 
 
@@ -179,7 +179,7 @@ def _choice(word: str) -> _Choice:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise InputError(f"--overlay {word}: '{setting}' is no setting\n    allowed: {name}:KEY=VALUE")
+            raise InputError(f"--overlay {word}: '{setting}' is not a valid setting\n    allowed: {name}:KEY=VALUE")
         options[key] = value
     check_options(overlay, options)
     return _Choice(overlay, options)

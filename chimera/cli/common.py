@@ -121,7 +121,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise InputError(
-                f"--set {word}: this is no setting\n    allowed: KEY=VALUE\n    fix: --set {key or 'mode'}=…"
+                f"--set {word}: not a valid setting\n    allowed: KEY=VALUE\n    fix: --set {key or 'mode'}=…"
             )
         if key in found:
             raise InputError(f"--set {word}: {key} is set twice")
@@ -145,7 +145,7 @@ def need_root() -> None:
     """Labs need namespaces, and those need root.
 
     Raises:
-        MachineError: this is no root.
+        MachineError: the user is not root.
     """
     need_addresses()
     if os.geteuid() != 0:

@@ -24,5 +24,5 @@ def take_settings(topology: Topology, given: MutableMapping[str, str]) -> Topolo
         try:
             topology = replace(topology, **{name: kind.parse(text)})
         except Refused:
-            raise InputError(f"{name} cannot be '{text}'\n    allowed: {kind.allowed}") from None
+            raise InputError(f"{name}: '{text}' is not a valid value\n    allowed: {kind.allowed}") from None
     return topology

@@ -130,7 +130,7 @@ def find(name: str | None) -> Path:
         )
         raise InputError(text)
     if name in running():
-        raise InputError(f"'{name}' is no lab that stays up; it ends by itself, or by Ctrl-C where it was started")
+        raise InputError(f"'{name}' is not a lab that stays up: it ends by itself, or with Ctrl-C where it was started")
     raise InputError(
         " ".join(filter(None, (f"no lab called '{name}' is running (running: {listed})", did_you_mean(name, names))))
     )

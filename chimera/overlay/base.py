@@ -124,7 +124,7 @@ def check_options(overlay: Overlay, given: Options) -> dict[str, str]:
         if name not in known:
             raise InputError(_refusal(f"overlay {overlay.name} has no option '{name}'", name, known))
         if value not in known[name].allowed:
-            text = f"overlay {overlay.name}: {name} cannot be '{value}'"
+            text = f"overlay {overlay.name}: {name}: '{value}' is not a valid value"
             raise InputError(_refusal(text, value, known[name].allowed))
     options = {name: given.get(name, option.default) for name, option in known.items()}
     overlay.conflict(options)

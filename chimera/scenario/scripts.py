@@ -61,9 +61,9 @@ class Script:
             if name in names and value and value not in names[name]:
                 hint = did_you_mean(value, names[name])
                 allowed = ", ".join(names[name]) + (f"\n    fix: {hint}" if hint else "")
-                raise InputError(f"{name} cannot be '{value}'\n    allowed: {allowed}")
+                raise InputError(f"{name}: '{value}' is not a valid value\n    allowed: {allowed}")
             if type(default) is int and not re.fullmatch("[0-9]{1,9}", value):
-                raise InputError(f"{name} cannot be '{value}'\n    allowed: a whole number, 0 or more")
+                raise InputError(f"{name}: '{value}' is not a valid value\n    allowed: a whole number, 0 or more")
             if isinstance(default, float):
                 _number({name: value}, name, default)
 
@@ -146,7 +146,7 @@ def migration_settings(given: dict[str, str]) -> Settings:
     announce = given.pop("announce", Settings.announce)
     if announce not in ANNOUNCEMENTS:
         hint = did_you_mean(announce, ANNOUNCEMENTS)
-        text = f"announce cannot be '{announce}'\n    allowed: {', '.join(ANNOUNCEMENTS)}"
+        text = f"announce: '{announce}' is not a valid value\n    allowed: {', '.join(ANNOUNCEMENTS)}"
         raise InputError(f"{text}\n    fix: {hint}" if hint else text)
     limits = Limits(
         downtime_ms=_number(given, "downtime_ms", Limits.downtime_ms),
@@ -161,5 +161,5 @@ def _number(given: dict[str, str], name: str, default: float) -> float:
         return default
     value = numbers.decimal(text)
     if value is None or not 0 <= value < 1e9:
-        raise InputError(f"{name} cannot be '{text}'\n    allowed: a number, 0 or more")
+        raise InputError(f"{name}: '{text}' is not a valid value\n    allowed: a number, 0 or more")
     return value

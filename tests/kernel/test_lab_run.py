@@ -89,10 +89,10 @@ def test_evacuate_empties_a_hypervisor(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("vmotion", "--set", "mod=flood"), ["no setting", "mod"]),
+        (("vmotion", "--set", "mod=flood"), ["unknown setting", "mod"]),
         (("vmotion", "--set", "mode=flod"), ["did you mean 'flood'?"]),
         (("vmotion", "--set", "vm"), ["KEY=VALUE"]),
-        (("vmotion", "--set", "vm=web9", "--topology", "rack"), ["vm cannot be 'web9'", "vm1, vm2"]),
+        (("vmotion", "--set", "vm=web9", "--topology", "rack"), ["vm: 'web9' is not a valid value", "vm1, vm2"]),
         (("evacuate", "--set", "at_once=many"), ["at_once", "many"]),
         (("evacuate", "--set", "hypervisor=hv9"), ["hv9"]),
         (("wan-cut", "--set", "after_s=soon"), ["after_s", "soon"]),

@@ -63,7 +63,7 @@ def test_a_run_is_no_lab_and_a_lab_without_its_directory_is_found(tmp_path: Path
     assert "stays: rack over vxlan" in found["status"] and ": a run of scenario waits\n" in found["status"]
     assert found["without a name"] == "here\n"
     status, said = found["of the run"]
-    assert status == 2 and "is no lab that stays up; it ends by itself" in said
+    assert status == 2 and "is not a lab that stays up: it ends by itself" in said
     assert found["all"] == "lab stays is down\n" and found["still runs"] and found["run"] == 130
     assert "lost: it runs, but its run directory is gone; 'lab down --all' ends it\n" in found["lost"]
     assert "no lab is running" in found["no lab"]

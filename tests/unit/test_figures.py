@@ -96,7 +96,7 @@ def test_the_guided_labs_could_run(lab: LabFile) -> None:
         ("scenario: vmotio", "did you mean 'vmotion'?"),
         ("topology: racks", "did you mean 'rack'?"),
         ("set: {mode: flod}", "did you mean 'flood'?"),
-        ("set: {vm: web1}", "vm cannot be 'web1'"),
+        ("set: {vm: web1}", "vm: 'web1' is not a valid value"),
         ("expect: {migrations.stun: 0}", "did you mean 'stun_ms'?"),
     ],
 )

@@ -141,7 +141,7 @@ def test_what_ends_by_itself_is_no_lab_to_talk_to(alive: rundir.RunDir) -> None:
     assert rundir.labs() == ["alive"] and len(rundir.running()) == 3
     assert rundir.find(None) == alive.path
     assert complete_lab(click.Context(click.Command("down")), click.Argument(["name"]), "") == ["alive"]
-    with pytest.raises(InputError, match="'run-1-1' is no lab that stays up; it ends by itself"):
+    with pytest.raises(InputError, match="'run-1-1' is not a lab that stays up: it ends by itself"):
         rundir.find("run-1-1")
     alive.remove()
     with pytest.raises(InputError, match="no lab is running"):

@@ -212,12 +212,12 @@ def test_settings_take_what_is_theirs_and_leave_the_rest(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"vm": "vm9"}, "vm cannot be 'vm9'\n    allowed: vm1, vm2, vm3, vm4\n    fix: did you mean 'vm"),
-        ({"hypervisor": "tor"}, "hypervisor cannot be 'tor'\n    allowed: hv1, hv2"),
-        ({"at_once": "many"}, "at_once cannot be 'many'\n    allowed: a whole number, 0 or more"),
-        ({"at_once": "-1"}, "at_once cannot be '-1'"),
-        ({"after_s": "soon"}, "after_s cannot be 'soon'\n    allowed: a number, 0 or more"),
-        ({"after_s": "nan"}, "after_s cannot be 'nan'"),
+        ({"vm": "vm9"}, "vm: 'vm9' is not a valid value\n    allowed: vm1, vm2, vm3, vm4\n    fix: did you mean 'vm"),
+        ({"hypervisor": "tor"}, "hypervisor: 'tor' is not a valid value\n    allowed: hv1, hv2"),
+        ({"at_once": "many"}, "at_once: 'many' is not a valid value\n    allowed: a whole number, 0 or more"),
+        ({"at_once": "-1"}, "at_once: '-1' is not a valid value"),
+        ({"after_s": "soon"}, "after_s: 'soon' is not a valid value\n    allowed: a number, 0 or more"),
+        ({"after_s": "nan"}, "after_s: 'nan' is not a valid value"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_before_anything_starts(
@@ -254,20 +254,20 @@ def test_an_announcement_that_is_none_names_a_likely_one() -> None:
     with pytest.raises(InputError) as refused:
         migration_settings({"announce": "gap"})
     assert str(refused.value) == (
-        "announce cannot be 'gap'\n    allowed: rarp, garp, none\n    fix: did you mean 'garp'?"
+        "announce: 'gap' is not a valid value\n    allowed: rarp, garp, none\n    fix: did you mean 'garp'?"
     )
 
 
 def test_a_wild_announcement_gets_no_empty_fix() -> None:
     with pytest.raises(InputError) as refused:
         migration_settings({"announce": "?"})
-    assert str(refused.value) == "announce cannot be '?'\n    allowed: rarp, garp, none"
+    assert str(refused.value) == "announce: '?' is not a valid value\n    allowed: rarp, garp, none"
 
 
 @pytest.mark.parametrize("value", ["", "fast", "-1", "nan", "inf", "1e9", "0x10"])
 @pytest.mark.parametrize("name", ["pace_mbps", "downtime_ms", "max_rounds"])
 def test_a_number_that_cannot_be_is_refused(name: str, value: str) -> None:
-    with pytest.raises(InputError, match=f"{name} cannot be '{value}'\n    allowed: a number, 0 or more"):
+    with pytest.raises(InputError, match=f"{name}: '{value}' is not a valid value\n    allowed: a number, 0 or more"):
         migration_settings({name: value})
 
 
