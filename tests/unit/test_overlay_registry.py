@@ -42,7 +42,8 @@ def test_defaults_are_filled_in() -> None:
         (
             "vxlan",
             {"mode": "flod"},
-            "overlay vxlan: mode: 'flod' is not a valid value\n    allowed: controller, flood\n    fix: did you mean 'flood'?",
+            "overlay vxlan: mode: 'flod' is not a valid value\n    allowed: controller, flood\n"
+            "    fix: did you mean 'flood'?",
         ),
         ("vlan", {"mode": "flood"}, "overlay vlan has no option 'mode'\n    allowed: none"),
         (

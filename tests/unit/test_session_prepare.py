@@ -82,7 +82,7 @@ def test_without_a_scenario_its_settings_are_not_offered() -> None:
 
 @pytest.mark.parametrize("value", ["", "1279", "9201", "²", "-1600", "1600.0", "9" * 5000])
 def test_an_underlay_mtu_that_cannot_be(value: str) -> None:
-    with pytest.raises(InputError, match="underlay_mtu: '.* is not a valid value"):
+    with pytest.raises(InputError, match=r"underlay_mtu: '.* is not a valid value"):
         prepared(underlay_mtu=value)
 
 
