@@ -10,15 +10,17 @@ from typing import Any
 WIDTHS = (390, 768, 1600)
 
 
-def show(browser: Any, page: Path, width: int = 1600, **media: str) -> None:
+def show(browser: Any, page: Path, width: int = 1600, *, scripted: bool = True, **media: str) -> None:
+    """Show a page; ``scripted`` false where it may run no script, which then cannot be asked whether it is laid out."""
     metrics = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get(page.as_uri())
-    browser.execute_async_script(  # on a busy machine the first layout may come after the page was loaded
-        "const done = arguments[0]; document.fonts.ready.then(() => requestAnimationFrame(() => done()))"
-    )
+    if scripted:  # on a busy machine the first layout may come after the page was loaded
+        browser.execute_async_script(
+            "const done = arguments[0]; document.fonts.ready.then(() => requestAnimationFrame(() => done()))"
+        )
 
 
 def requested(browser: Any) -> list[str]:

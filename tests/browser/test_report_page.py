@@ -190,7 +190,7 @@ def test_pointing_reads_the_round_trip(browser: Any, pages: Path) -> None:
 def test_without_its_script_everything_is_there(browser: Any, pages: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        show(browser, pages / "vmotion.html")
+        show(browser, pages / "vmotion.html", scripted=False)
         plots = browser.find_elements("css selector", "svg.plot")
         assert len(plots) > 15
         assert all(plot.is_displayed() for plot in plots)
