@@ -75,10 +75,13 @@ def _move(at: dict[str, socket.socket], old: str, new: str, mac: bytes) -> list[
         _drain(at[port])
     _send(at[new], BROADCAST, mac)
     select.select([at["c"]], [], [], 10)
-    _drain(at[old])  # the announcement was for everybody
     _send(at["c"], mac, AT_C, b"where are you?")
-    select.select([at[old], at[new]], [], [], 10)
-    return [port for port in (old, new) if any(b"where" in frame for frame in _drain(at[port]))]
+    reached: list[str] = []
+    deadline = time.monotonic() + 10
+    while not reached and (left := deadline - time.monotonic()) > 0:  # the announcement may come out first
+        select.select([at[old], at[new]], [], [], left)
+        reached = [port for port in (old, new) if any(b"where" in frame for frame in _drain(at[port]))]
+    return reached
 
 
 def _send(channel: socket.socket, destination: bytes, source: bytes, text: bytes = b"") -> None:
