@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chimera.model.errors import InputError, SessionError, did_you_mean
+from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
@@ -296,10 +296,7 @@ class Network:
             InputError: there is none, with those there are.
         """
         if name not in self.cables:
-            listed = ", ".join(self.cables)
-            raise InputError(
-                f"no link '{name}'\n    allowed: {listed}\n    fix: {did_you_mean(name, self.cables) or listed}"
-            )
+            raise InputError(not_one_of("link", name, self.cables))
         return self.cables[name]
 
     def set_link(self, name: str, up: bool) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from chimera.deadline import exceeds, slowness
-from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, did_you_mean
+from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, not_one_of
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Phase, Round
 from chimera.model.topology import Endpoint
@@ -247,13 +247,10 @@ class Migrator:
         topology = self.network.topology
         names = [vm.name for vm in topology.vms]
         if vm_name not in names:
-            raise InputError(
-                f"no VM '{vm_name}'\n    allowed: {', '.join(names)}\n    fix: {did_you_mean(vm_name, names)}"
-            )
+            raise InputError(not_one_of("VM", vm_name, names))
         hypervisors = [h.name for h in topology.hypervisors]
         if destination not in hypervisors:
-            hint = did_you_mean(destination, hypervisors)
-            raise InputError(f"no hypervisor '{destination}'\n    allowed: {', '.join(hypervisors)}\n    fix: {hint}")
+            raise InputError(not_one_of("hypervisor", destination, hypervisors))
         if self.network.location[vm_name] == destination:
             raise InputError(f"{vm_name} is at {destination} already")
         return topology.vm(vm_name)
