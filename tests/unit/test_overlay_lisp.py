@@ -12,10 +12,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from chimera.model.control import AddFlow, AdvertiseHost, DeleteFlow, PacketIn, PacketOut, PortDown, PortUp, SwitchUp
 from chimera.model.flow import CONTROLLER, DecTtl, Output
-from chimera.model.ports import PortSpec
 from chimera.model.topology import Endpoint, Kind, Segment
-from chimera.model.underlay import Translator
-from chimera.overlay import registry
 from chimera.overlay.lisp import ETR_MAC, instance_id
 from chimera.overlay.ports import TUNNEL
 from chimera.overlay.program import flows_of
@@ -82,19 +79,6 @@ def mac(made: Lab, vm: str) -> str:
 def test_a_tenant_is_an_instance() -> None:
     topology = lab().inventory.topology
     assert [instance_id(topology, tenant) for tenant in ("red", "blue")] == [1, 2]
-
-
-def test_the_tunnel_port_is_lisps_and_the_wire_is_chosen() -> None:
-    overlay = registry.get("lisp")
-    made = lab()
-    (spec,) = overlay.ports(made.inventory, "hv1")
-    assert isinstance(spec, PortSpec)
-    wanted = {"exts": "gpe", "packet_type": "legacy_l3", "dst_port": "4341", "key": "flow", "local_ip": "192.0.2.1"}
-    assert wanted.items() <= dict(spec.options).items()
-    assert (spec.type, spec.ofport) == ("vxlan", TUNNEL)
-    assert overlay.translator({"wire": "lisp"}) == Translator("lisp")
-    assert overlay.translator({"wire": "gpe"}) is None
-    assert overlay.added_bytes({"wire": "lisp"}) == overlay.added_bytes({"wire": "gpe"}) == 36
 
 
 @pytest.mark.parametrize("target", ["10.0.0.12", "fd00::12"])
