@@ -105,3 +105,8 @@ class Flow:
         """64-bit hash of the flow's content, never 0 (0 is what learned and hand-made flows carry)."""
         text = repr((self.table, self.priority, self.match, self.actions, self.idle_timeout_s)).encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) or 1
+
+    @cached_property
+    def place(self) -> tuple[int, int, frozenset[tuple[str, Value]]]:
+        """What a switch tells flows apart by: of one place it holds one."""
+        return self.table, self.priority, frozenset(self.match)
