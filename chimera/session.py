@@ -362,5 +362,3 @@ def _check_lab(result: Result, expectations: Mapping[str, str], expect: Expect) 
     for figure, condition in expectations.items():
         passed, detail = holds(result, figure, condition)
         expect(f"{figure} {condition}", passed, detail)
-
-

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from chimera.deadline import slowness
@@ -34,8 +35,8 @@ from chimera.net.ways import CorePair, Ways
 PROBE_PORT = 7007
 TCP_PORT = 7008
 BULK_PORT = 7009
-INTERVAL_US = 1000
-BEAT_US = 500
+INTERVAL_US = 1000  # of probes …
+BEAT_US = 500  # … and of heartbeats, on a machine that is hardly slower than usual
 NOBODY = "0.0.0.0"  # owner of a port at which every probe is astray
 
 _LOOK_S = 0.4  # how long paths are looked at
@@ -45,6 +46,8 @@ _UNDER_WAY_S = 0.1
 _ECHO_MS = 3000.0  # without an echoed byte, for as long on a machine of usual speed, a TCP session is dead
 _MOST_HOPS = 64  # that any of the formats allows a frame
 _ROUNDS = 3  # probes of each flow of a spread
+_SLOW = 4.0  # times slower than usual (chimera.deadline): then probes at the usual rate would fill the network
+_SLOW_SHARE = 0.5  # of what the machine is slower by, intervals get longer by
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,8 @@ class Instruments:
             responder = self._responders.get(vm)
             if responder is None:
                 path = self.folder / f"heartbeat-{vm}"
-                argv = ("echo", "--port", str(PROBE_PORT), "--out", str(path), "--interval-us", str(BEAT_US))
+                beat_us = str(self._paced(BEAT_US))
+                argv = ("echo", "--port", str(PROBE_PORT), "--out", str(path), "--interval-us", beat_us)
                 responder = self._responders[vm] = Responder(Recorder(vm, "probe", *argv), path)
             responder.users += 1
         try:
@@ -202,6 +206,19 @@ class Instruments:
                 if not responder.users:
                     del self._responders[vm]
                     self._collect(vm, responder)
+
+    @cached_property
+    def _slowness(self) -> float:
+        """How many times slower than usual the machine is, by the best of a few measurements."""
+        slow = min(slowness() for _ in range(_ROUNDS))
+        if slow > _SLOW:
+            every_ms = INTERVAL_US * slow * _SLOW_SHARE / 1000
+            self._lost(f"The machine is {slow:.0f} times slower than usual: probes are sent every {every_ms:.1f} ms.")
+        return slow
+
+    def _paced(self, interval_us: int) -> int:
+        """An interval that leaves room in the network beside probes, however slow the machine is."""
+        return round(interval_us * self._slowness * _SLOW_SHARE) if self._slowness > _SLOW else interval_us
 
     def take_heartbeats(self, vm: str) -> list[Heartbeat]:
         """The heartbeats of a VM, which are kept no longer: of a lab that stays up there would be ever more."""
@@ -233,7 +250,7 @@ class Instruments:
                 path = self.folder / f"flow-{watched.flow}.probes"
                 recorder = Recorder(
                     vantage.name, "probe", "send", "--to", address, "--port", str(PROBE_PORT),
-                    "--flow", str(watched.flow), "--interval-us", str(INTERVAL_US), "--out", str(path),
+                    "--flow", str(watched.flow), "--interval-us", str(self._paced(INTERVAL_US)), "--out", str(path),
                 )  # fmt: skip
                 self.watched.append(watched)
                 probers.append((watched, recorder, path))

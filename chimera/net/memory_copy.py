@@ -43,7 +43,13 @@ _CHUNK = 1 << 20
 _PAGES = os.urandom(_CHUNK)  # incompressible, as memory of a busy guest is
 _SO_MAX_PACING_RATE = 47
 _ROUND_TRIP, _ROUND_TRIP_AT = struct.Struct("=II"), 68  # tcpi_rtt and tcpi_rttvar of struct tcp_info, microseconds
-_KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}  # seconds, seconds, probes
+_PROBES = 5
+# The receiver must not be the less patient of the two: on an overloaded machine nothing may arrive for half a minute.
+_KEEPALIVE = {
+    socket.TCP_KEEPIDLE: int(LONGEST_STALL_S) // _PROBES,  # seconds
+    socket.TCP_KEEPINTVL: int(LONGEST_STALL_S) // _PROBES,
+    socket.TCP_KEEPCNT: _PROBES,
+}
 
 Release = Callable[[], None]
 Admit = Callable[[str, str, int], Release | None]  # peer's address, VM, bytes of memory
@@ -209,7 +215,6 @@ class Sender:
         """Wait until the socket is ready, for as long as the other side goes on acknowledging."""
         if not ready(self._channel, self._stall_s, lambda: _unacknowledged(self._channel), event, self._slowness):
             raise TimeoutError(f"{failure}: nothing moved for {self._stall_s:g} s")
-
 
     def _slowness(self) -> float:
         """The machine's, or the path's, where queues of an overloaded machine have made round trips long.

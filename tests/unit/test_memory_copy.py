@@ -349,3 +349,15 @@ def test_a_connection_that_dies_in_the_queue_does_not_end_the_receiver(serve: Ca
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         channel.close()  # with a reset
     assert served.answers(reserve("ghost")) == b"R"
+
+
+def test_a_receiver_is_no_less_patient_than_its_sender() -> None:
+    """Else the kernel resets the connection of a migration that an overloaded machine only holds up."""
+    with socket.socket() as channel:
+        memory_copy._keep_alive(channel)
+        idle, interval, probes = (
+            channel.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert channel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert idle + interval * probes >= memory_copy.LONGEST_STALL_S
