@@ -1,7 +1,7 @@
 """What an agent is: one party of a control plane at one node, as a pure state machine.
 
-It has no sockets, no clock and no log: what happened comes in, with the time, and what is to be done goes out. Its state
-is its own and changes in place; agents share no object, so what one knows, its own events told it.
+It has no sockets, no clock and no log: what happened comes in, with the time, and what is to be done goes out. Its
+state is its own and changes in place; agents share no object, so what one knows, its own events told it.
 """
 
 from __future__ import annotations

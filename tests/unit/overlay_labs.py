@@ -7,13 +7,29 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory, PacketIn, PacketOut, PortUp, SwitchUp
+from chimera.model.control import (
+    Effect,
+    Event,
+    Hold,
+    Inventory,
+    Located,
+    PacketIn,
+    PacketOut,
+    PortUp,
+    SetTimer,
+    Started,
+    SwitchDown,
+    SwitchUp,
+    TimerFired,
+)
 from chimera.model.flow import CONTROLLER, Action, CheckLarger, Flow, Goto, Move, Output, SetField
 from chimera.model.topology import Endpoint, Kind, Node, Segment, Site, Topology
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding, Underlay, edge_address, tree_address
 from chimera.overlay import registry
+from chimera.overlay.agent import CONTROLLER as CONTROLLER_NODE
 from chimera.overlay.base import check_options
 from chimera.overlay.ports import TUNNEL
+from chimera.overlay.programs import Batch, Programs
 
 HYPERVISORS = ("hv1", "hv2", "hv3")
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -66,12 +82,15 @@ class Switch:
 
     flows: dict[Key, Flow] = field(default_factory=dict)
 
-    def apply(self, effect: AddFlow | DeleteFlow) -> None:
-        """Carry out a flow-mod."""
-        if isinstance(effect, AddFlow):
-            self.flows[effect.flow.table, effect.flow.priority, frozenset(effect.flow.match)] = effect.flow
-        else:
-            self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie != effect.cookie}
+    def add(self, flows: Iterable[Flow]) -> None:
+        """Carry out flow-mods that add."""
+        self.flows |= {flow.place: flow for flow in flows}
+
+    def delete(self, cookies: Iterable[int]) -> None:
+        """Carry out flow-mods that delete."""
+        gone = frozenset(cookies)
+        if gone:
+            self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie not in gone}
 
     @property
     def cookies(self) -> frozenset[int]:
@@ -134,25 +153,66 @@ def _bits(value: int | str) -> int:
 
 @dataclass
 class Lab:
-    """A core with switches that do what it says; ``effects`` are those of the last step."""
+    """A controller's agent with switches that do what it says.
+
+    ``effects`` are those of the last event and of what settled after it, ``batches`` what switches were asked for then.
+    """
 
     inventory: Inventory
     switches: dict[str, Switch] = field(default_factory=dict)
     effects: tuple[Effect, ...] = ()
+    batches: list[Batch] = field(default_factory=list)
+    programs: Programs = field(default_factory=Programs)
+    connected: set[str] = field(default_factory=set)
+    located: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.core = registry.get(self.inventory.overlay).core(self.inventory)
-        self.state = self.core.initial()
+        self.agent = registry.get(self.inventory.overlay).agents(self.inventory)[CONTROLLER_NODE]()
         self.switches = {node.name: Switch() for node in self.inventory.topology.vteps}
+        self.happen(Started())
 
     def happen(self, *events: Event) -> tuple[Effect, ...]:
-        """Let events happen one after the other; the effects of the last one."""
+        """Let events happen one after the other, each settled before the next; the effects of the last one."""
         for event in events:
-            self.state, self.effects = self.core.step(self.state, event, 0.0)
-            for effect in self.effects:
-                if isinstance(effect, AddFlow | DeleteFlow):
-                    self.switches[effect.switch].apply(effect)
+            self.effects = tuple(self._step(event))
+            self.batches = self.programs.batches()
+            for batch in self.batches:
+                self.switches[batch.switch].add(batch.added)
+                self.switches[batch.switch].delete(batch.deleted)
         return self.effects
+
+    def _step(self, event: Event) -> list[Effect]:
+        if isinstance(event, SwitchUp):
+            self.programs.connected(event.switch, event.held)
+            self.connected.add(event.switch)
+        elif isinstance(event, SwitchDown):
+            self.programs.disconnected(event.switch)
+            self.connected.discard(event.switch)
+        effects = list(self.agent.step(event, 0.0))
+        for effect in tuple(effects):
+            if isinstance(effect, Hold):
+                self.programs.hold(effect)
+            elif isinstance(effect, SetTimer):
+                effects += self._step(TimerFired(effect.name))
+            elif isinstance(effect, Located):
+                self.located[effect.iface_id] = effect.switch
+        return effects
+
+    def locations(self) -> dict[str, str]:
+        """The switch at which the controller said that each interface is."""
+        return {iface_id: switch for iface_id, switch in self.located.items() if switch}
+
+    def added(self) -> list[tuple[str, Flow]]:
+        """Flows that were added after the last event, with their switches."""
+        return [(batch.switch, flow) for batch in self.batches for flow in batch.added]
+
+    def deleted(self) -> list[tuple[str, int]]:
+        """Cookies of flows that were deleted after the last event, with their switches."""
+        return [(batch.switch, cookie) for batch in self.batches for cookie in batch.deleted]
+
+    def wanted(self, switch: str) -> list[Flow]:
+        """What a switch should hold."""
+        return list(self.programs[switch].flows())
 
     def receivers(self, switch: str, in_port: int, frame: dict[str, Any]) -> Ends:
         """Where a frame that enters at a port ends up, tunnels and controller followed; one element for each copy."""
@@ -200,11 +260,11 @@ class Lab:
         ends = {"ipv4_src": endpoint.mac, "ipv4_dst": destination}
         address = {vm.mac: vm.ip.partition("/")[0] for vm in self.inventory.topology.vms}
         frame |= {field: address[mac] for field, mac in ends.items() if mac in address}
-        return self.receivers(self.core.locations(self.state)[vm], endpoint.port, frame)
+        return self.receivers(self.located[vm], endpoint.port, frame)
 
     def at(self, vm: str) -> tuple[str, int]:
         """The switch and port of a VM."""
-        return self.core.locations(self.state)[vm], self.inventory.topology.vm(vm).port
+        return self.located[vm], self.inventory.topology.vm(vm).port
 
 
 def running(overlay: str = "vxlan", **options: str) -> Lab:
