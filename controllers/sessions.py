@@ -48,18 +48,18 @@ class Session:
         cookies, self._cookies = frozenset(self._cookies), []
         return cookies
 
-    def send(self, messages: Sequence[bytes], *, barrier: bool) -> None:
-        """Send messages in order and at once; with a barrier, the session is unsettled until it is confirmed."""
+    def framed(self, messages: Sequence[bytes], *, barrier: bool) -> bytes:
+        """Messages to send in order and at once; with a barrier, the session is unsettled until it is confirmed."""
         parts = list(messages)
         if barrier:
             request = parser.OFPBarrierRequest(self.datapath)
             self._unconfirmed = self.datapath.set_xid(request)
             self._programmed = True
             parts.append(translate.barrier(self._unconfirmed))
-        self.datapath.send(b"".join(parts))
+        return b"".join(parts)
 
     def barrier_reply(self, xid: int) -> bool:
-        """True where this reply confirms everything sent so far."""
+        """Note a confirmation; true where it is of everything sent so far."""
         if xid != self._unconfirmed:
             return False
         self._unconfirmed = 0

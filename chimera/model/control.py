@@ -1,7 +1,8 @@
 """What agents are told, and what they ask for: the events and effects of every control plane.
 
 An agent is one party of a control plane at one node (:class:`chimera.overlay.agent.Agent`): ``step(event, now)``
-returns effects. Events and effects are data, so one agent runs over sockets in a lab and in virtual time in the simulator.
+returns effects. Events and effects are data, so one agent runs over sockets in a lab and in virtual time in the
+simulator.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ class Overlay:
     """One way to carry the tenants' frames, as the lab sees it.
 
     ``agents`` gives its control plane, by node. ``forwarding`` says how it wants the physical network,
-    ``gateway_holders`` which nodes carry the legs of the default gateways. ``ports`` gives a switch's ports beyond those
-    of VMs and gateway legs, ``tag`` the VLAN of a segment's access ports (0: none).
+    ``gateway_holders`` which nodes carry the legs of the default gateways. ``ports`` gives a switch's ports beyond
+    those of VMs and gateway legs, ``tag`` the VLAN of a segment's access ports (0: none).
     ``conflict`` raises :class:`InputError` for options that do not go together. ``translator`` names the eBPF
     program that translates frames where Open vSwitch lacks the format, ``fabric`` the layer 2 that is to be planned on
     the underlay. ``added_bytes`` is by how much a VM's IP packet grows to become the underlay's (frame overhead without

@@ -75,9 +75,9 @@ class CentralController:
         """Nothing but what switches send."""
         return ()
 
-    def locations(self) -> dict[str, str]:
-        """The switch at which each interface is now."""
-        return {iface_id: places[-1].switch for iface_id, places in self._places.items() if places}
+    def view_of(self, iface_id: str) -> View:
+        """The segment of an interface, as the controller believes it to be."""
+        return self._segments[self._interfaces[iface_id].segment].view
 
     def step(self, event: Event, now: float) -> list[Effect]:
         """See :class:`~chimera.overlay.agent.Agent`. Interfaces and switches that the lab lacks are ignored."""
@@ -242,14 +242,14 @@ class CentralController:
         before, there = dict(view.conversations), view.places.get(found)
         for one, other in ((asker.iface_id, found), (found, asker.iface_id)):
             view.conversations[one] = view.conversations.get(one, frozenset()) | {other}
-        way = self._guarded({("interface", found): self._fragment(view, event.switch, found)})
-        if not way["interface", found]:
+        way = self._fragment(view, event.switch, found)
+        if not way:
             view.conversations = before
             return []
         back = {("interface", asker.iface_id): self._fragment(view, there.switch, asker.iface_id)} if there else {}
         holds = [Hold(there.switch, self._guarded(back), refresh=True)] if there else []
-        sent_on = [PacketOut(event.switch, event.data, f.actions) for f in way["interface", found] if f.actions]
-        return [*holds, Hold(event.switch, way, refresh=True), *sent_on]
+        holds.append(Hold(event.switch, self._guarded({("interface", found): way}), refresh=True))
+        return [*holds, *(PacketOut(event.switch, event.data, flow.actions) for flow in way if flow.actions)]
 
     def _too_large(self, view: View, sender: Interface, event: PacketIn) -> list[Effect]:
         """Tell the sender, or take the packet apart; neither where it has reached its receiver here already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -29,7 +29,7 @@ from chimera.overlay import registry
 from chimera.overlay.agent import CONTROLLER as CONTROLLER_NODE
 from chimera.overlay.base import check_options
 from chimera.overlay.ports import TUNNEL
-from chimera.overlay.programs import Batch, Programs
+from chimera.overlay.programs import Programs
 
 HYPERVISORS = ("hv1", "hv2", "hv3")
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -76,21 +76,37 @@ Key = tuple[int, int, frozenset[Any]]
 Ends = list[tuple[str, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class AddFlow:
+    """A switch is asked to add a flow."""
+
+    switch: str
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFlow:
+    """A switch is asked to delete the flows with a cookie."""
+
+    switch: str
+    cookie: int
+
+
+Change = AddFlow | DeleteFlow | Effect
+
+
 @dataclass
 class Switch:
     """Flow tables as a switch keeps them: one flow for each table, priority and match."""
 
     flows: dict[Key, Flow] = field(default_factory=dict)
 
-    def add(self, flows: Iterable[Flow]) -> None:
-        """Carry out flow-mods that add."""
-        self.flows |= {flow.place: flow for flow in flows}
-
-    def delete(self, cookies: Iterable[int]) -> None:
-        """Carry out flow-mods that delete."""
-        gone = frozenset(cookies)
-        if gone:
-            self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie not in gone}
+    def apply(self, change: AddFlow | DeleteFlow) -> None:
+        """Carry out a flow-mod."""
+        if isinstance(change, AddFlow):
+            self.flows[change.flow.place] = change.flow
+        else:
+            self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie != change.cookie}
 
     @property
     def cookies(self) -> frozenset[int]:
@@ -153,62 +169,52 @@ def _bits(value: int | str) -> int:
 
 @dataclass
 class Lab:
-    """A controller's agent with switches that do what it says.
-
-    ``effects`` are those of the last event and of what settled after it, ``batches`` what switches were asked for then.
-    """
+    """A controller's agent with switches that do what it says; ``effects`` are those of the last event."""
 
     inventory: Inventory
     switches: dict[str, Switch] = field(default_factory=dict)
-    effects: tuple[Effect, ...] = ()
-    batches: list[Batch] = field(default_factory=list)
+    effects: tuple[Change, ...] = ()
     programs: Programs = field(default_factory=Programs)
     connected: set[str] = field(default_factory=set)
     located: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.agent = registry.get(self.inventory.overlay).agents(self.inventory)[CONTROLLER_NODE]()
-        self.switches = {node.name: Switch() for node in self.inventory.topology.vteps}
+        self.switches = self.switches or {node.name: Switch() for node in self.inventory.topology.vteps}
         self.happen(Started())
 
-    def happen(self, *events: Event) -> tuple[Effect, ...]:
+    def happen(self, *events: Event, apply: bool = True) -> tuple[Change, ...]:
         """Let events happen one after the other, each settled before the next; the effects of the last one."""
         for event in events:
-            self.effects = tuple(self._step(event))
-            self.batches = self.programs.batches()
-            for batch in self.batches:
-                self.switches[batch.switch].add(batch.added)
-                self.switches[batch.switch].delete(batch.deleted)
+            others = tuple(self._step(event))
+            batches = self.programs.batches()
+            added = [AddFlow(batch.switch, flow) for batch in batches for flow in batch.added]
+            deleted = [DeleteFlow(batch.switch, cookie) for batch in batches for cookie in batch.deleted]
+            self.effects = (*added, *others, *deleted)
+            for change in (*added, *deleted) if apply else ():
+                self.switches[change.switch].apply(change)
         return self.effects
 
-    def _step(self, event: Event) -> list[Effect]:
+    def _step(self, event: Event) -> Iterator[Effect]:
         if isinstance(event, SwitchUp):
             self.programs.connected(event.switch, event.held)
             self.connected.add(event.switch)
         elif isinstance(event, SwitchDown):
             self.programs.disconnected(event.switch)
             self.connected.discard(event.switch)
-        effects = list(self.agent.step(event, 0.0))
-        for effect in tuple(effects):
+        for effect in self.agent.step(event, 0.0):
             if isinstance(effect, Hold):
                 self.programs.hold(effect)
             elif isinstance(effect, SetTimer):
-                effects += self._step(TimerFired(effect.name))
+                yield from self._step(TimerFired(effect.name))
             elif isinstance(effect, Located):
                 self.located[effect.iface_id] = effect.switch
-        return effects
+            else:
+                yield effect
 
     def locations(self) -> dict[str, str]:
         """The switch at which the controller said that each interface is."""
         return {iface_id: switch for iface_id, switch in self.located.items() if switch}
-
-    def added(self) -> list[tuple[str, Flow]]:
-        """Flows that were added after the last event, with their switches."""
-        return [(batch.switch, flow) for batch in self.batches for flow in batch.added]
-
-    def deleted(self) -> list[tuple[str, int]]:
-        """Cookies of flows that were deleted after the last event, with their switches."""
-        return [(batch.switch, cookie) for batch in self.batches for cookie in batch.deleted]
 
     def wanted(self, switch: str) -> list[Flow]:
         """What a switch should hold."""
