@@ -24,10 +24,11 @@ DEFINITIONS = (
     Definition(
         "outage",
         "The longest silence that a vantage point heard around the migration.",
-        "A prober at the vantage point sends a numbered probe every millisecond (less often on a machine that is several "
-        "times slower than usual, and an observation then says so), and the kernel stamps every answer. The outage is the longest gap between an answer and the next one. A VM that comes nearer is heard "
-        "sooner, which makes no silence shorter: the one around the stun begins when the VM gave the last answer that "
-        "was heard, and ends when the next one arrives, less the least time that the way back takes from then on. "
+        "A prober at the vantage point sends a numbered probe every millisecond (less often on a machine that is many "
+        "times slower than usual, as an observation then says), and the kernel stamps every answer. The outage is the "
+        "longest gap between an answer and the next one. A VM that comes nearer is heard sooner, which makes no "
+        "silence shorter: the one around the stun begins when the VM gave the last answer that was heard, and ends "
+        "when the next one arrives, less the least time that the way back takes from then on. "
         "A migration's outage is that of its worst vantage point.",
     ),
     Definition(
