@@ -96,7 +96,7 @@ def added(flow: Flow) -> bytes:
 def _flow_mod(flow: Flow) -> bytes:
     body = _MOD.pack(
         flow.cookie, 0, flow.table, ofp.OFPFC_ADD, flow.idle_timeout_s, 0, flow.priority,
-        ofp.OFP_NO_BUFFER, ofp.OFPP_ANY, ofp.OFPG_ANY, 0,
+        ofp.OFP_NO_BUFFER, 0, 0, 0,  # port and group count for deletions only
     ) + _match_bytes(flow.match) + _instruction_bytes(flow.actions)  # fmt: skip
     return struct.pack("!BBHI", ofp.OFP_VERSION, ofp.OFPT_FLOW_MOD, ofp.OFP_HEADER_SIZE + len(body), 0) + body
 
