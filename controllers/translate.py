@@ -128,7 +128,7 @@ def _field(name: str, value: Value) -> bytes:
 def _action_bytes(action: Action) -> bytes:
     buffer = bytearray()
     _action(action).serialize(buffer, 0)
-    return bytes(buffer)
+    return bytes(buffer).ljust(int.from_bytes(buffer[2:4]), b"\0")  # Ryu leaves the padding at its end out
 
 
 def deleted(cookie: int) -> bytes:
