@@ -18,6 +18,8 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_3 as ofp
 
+from chimera.agents.adoption import ADOPTION_S, Adoption
+from chimera.agents.attachments import Attachments
 from chimera.agents.runner import Runner
 from chimera.deadline import steps
 from chimera.model.codec import from_json
@@ -26,12 +28,9 @@ from chimera.overlay import registry
 from chimera.overlay.ports import datapath_id
 from chimera.overlay.programs import Batch
 from controllers import framework, translate
-from controllers.attachments import Attachments
 from controllers.report import Reporter
-from controllers.sessions import Adoption, Session
+from controllers.sessions import Session
 from controllers.watch import Rows, Watch
-
-_ADOPTION_S = 3.0  # without news of switches (chimera.deadline); those that have not come by then are not waited for
 
 
 class EventRows(event.EventBase):
@@ -79,7 +78,7 @@ class OpenFlow(app_manager.RyuApp):
             self.threads.append(hub.spawn(run))
 
     def _end_adoption(self) -> None:
-        for step_s in steps(_ADOPTION_S, lambda: self.adoption.heard):
+        for step_s in steps(ADOPTION_S, lambda: self.adoption.heard):
             hub.sleep(step_s)
         self.send_event(self.name, EventDeadline())
 

@@ -80,14 +80,15 @@ class Program:
                 gone.pop(flow.cookie, None)
         return _ordered([*added, *again.values()]), [flow.cookie for flow in _ordered(gone.values())]
 
-    def adoption(self, held: Iterable[int]) -> tuple[list[Flow], list[int]]:
+    def adoption(self, held: frozenset[int]) -> tuple[list[Flow], list[int]]:
         """Flows to add and cookies to delete at a switch that holds flows with the cookies ``held``.
 
         Cookie 0 is not ours; what our flows learned stays, as the flow that learned it does.
         """
+        if not held:
+            return _ordered(self.flows()), []
         wanted = {flow.cookie: flow for flow in self.flows()}
         learned = {action.cookie for f in wanted.values() for action in f.actions if isinstance(action, Learn)}
-        held = frozenset(held)
         added = _ordered(flow for cookie, flow in wanted.items() if cookie not in held)
         return added, sorted(held - wanted.keys() - learned - {0})
 
@@ -141,5 +142,5 @@ def _ordered(flows: Iterable[Flow]) -> list[Flow]:
     return sorted(flows, key=_order)
 
 
-def _order(flow: Flow) -> tuple[int, int, int]:
-    return -flow.table, -flow.priority, flow.cookie
+def _order(flow: Flow) -> int:
+    return -flow.table
