@@ -250,6 +250,11 @@ class Simulation:
     def _host_of(self, switch: Switch) -> Host | None:
         return self.hosts.get(self._programmer(switch.name))
 
+    def entries(self, name: str) -> int:
+        """How many entries a switch should hold, as the agent says that programs it."""
+        host = self._host_of(self.switches[name])
+        return sum(map(len, host.programs[name].fragments.values())) if host else 0
+
     def connect(self, name: str) -> None:
         """A switch opens a session."""
         switch = self.switches[name]

@@ -60,7 +60,8 @@ class Program:
         """Flows to add and cookies to delete since the last batch.
 
         A flow whose match an added one has needs no deletion: adding replaces it (OpenFlow 1.3.5 section 6.4), and
-        there is no moment without either.
+        there is no moment without either. As all flows of a switch differ in their matches, no cause that has not
+        changed wants one that is deleted.
         """
         before = {flow.cookie: flow for fragment in self.before.values() for flow in fragment}
         after = {flow.cookie: flow for cause in self.before for flow in self.fragments.get(cause, ())}
@@ -75,9 +76,6 @@ class Program:
         if gone:
             replaced = {flow.place for flow in added}
             gone = {cookie: flow for cookie, flow in gone.items() if flow.place not in replaced}
-        if gone:
-            for flow in self.flows():  # of another cause, and the same
-                gone.pop(flow.cookie, None)
         return _ordered([*added, *again.values()]), [flow.cookie for flow in _ordered(gone.values())]
 
     def adoption(self, held: frozenset[int]) -> tuple[list[Flow], list[int]]:
