@@ -21,6 +21,7 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 from chimera.agents.adoption import ADOPTION_S, Adoption
 from chimera.agents.attachments import Attachments
 from chimera.agents.runner import Runner
+from chimera.agents.sockets import Sockets
 from chimera.deadline import steps
 from chimera.model.codec import from_json
 from chimera.model.control import Inventory, PacketIn, PacketOut, SwitchDown, SwitchUp
@@ -61,13 +62,14 @@ class OpenFlow(app_manager.RyuApp):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         inventory = from_json(Path(self.CONF.inventory).read_bytes(), Inventory)
-        self.reporter = Reporter(inventory.api)
+        self.reporter = Reporter(inventory.api, self._command)
         self.names = {datapath_id(node): node.name for node in inventory.topology.vteps}
         self.sessions: dict[str, Session] = {}
         self.attachments = {name: Attachments(name) for name in self.names.values()}
         self.adoption = Adoption(inventory.ovsdb)
         self.watch = Watch(inventory.ovsdb, lambda rows: self.send_event(self.name, EventRows(rows)))
-        self.runner = Runner(registry.get(inventory.overlay).agents(inventory), self, self.reporter.tell)
+        agents, sockets = registry.get(inventory.overlay).agents(inventory), Sockets(inventory.underlay.vtep)
+        self.runner = Runner(agents, self, sockets, self.reporter.tell)
         self._lock = threading.Lock()  # of sessions: one thread has them come and go, another programs them
         framework.install(self._on_message, lambda: self.reporter.tell({"event": "listening"}))
 
@@ -223,7 +225,12 @@ class OpenFlow(app_manager.RyuApp):
         """See :class:`chimera.agents.runner.Switches`."""
         self.send_event(self.name, EventTellAgain(switches or self.names.values()))
 
-    # -- what the session of the lab is told
+    # -- the session of the lab
+
+    def _command(self, line: dict[str, Any]) -> None:
+        """Begin or end one node's agent."""
+        act = {"start": self.runner.start_agent, "stop": self.runner.stop_agent}[line["command"]]
+        act(line["node"])
 
     def _on_message(self, node: str, kind: str, size: int) -> None:
         self.reporter.mark({"t": time.time(), "type": kind, "node": node, "bytes": size})

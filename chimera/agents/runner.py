@@ -14,13 +14,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from chimera.agents.host import Host
+from chimera.agents.sockets import Post, Sockets
 from chimera.model.control import (
     AdvertiseHost,
     Counted,
     Effect,
     Event,
     Located,
+    Noted,
     PacketOut,
+    SendDatagram,
+    SendFrame,
     Started,
     SwitchDown,
     SwitchUp,
@@ -52,9 +56,9 @@ class Switches(Protocol):
 class Runner:
     """The agents of one lab."""
 
-    def __init__(self, agents: Agents, switches: Switches, tell: Callable[[Report], None]) -> None:
+    def __init__(self, agents: Agents, switches: Switches, sockets: Sockets, tell: Callable[[Report], None]) -> None:
         self._begin: Mapping[str, Callable[[], Agent]] = agents
-        self._switches, self._tell = switches, tell
+        self._switches, self._sockets, self._tell = switches, sockets, tell
         self._hosts: dict[str, Host] = {}
         self._queue: queue.Queue[Callable[[], None]] = queue.Queue(_WAITING)
         self._moved = False
@@ -69,6 +73,15 @@ class Runner:
         """Have something happen; waits where too much waits already."""
         for event in events:
             self._queue.put(lambda event=event: self._happened(event))  # type: ignore[misc]
+
+    def post_to(self, node: str) -> Post:
+        """What has something happen at one node."""
+
+        def post(events: Iterable[Event]) -> None:
+            for event in events:
+                self._queue.put(lambda event=event: self._happened_at(node, event))  # type: ignore[misc]
+
+        return post
 
     def confirmed(self) -> None:
         """A switch has confirmed what it was asked, or went."""
@@ -123,12 +136,14 @@ class Runner:
         self._tell_synced(bool(batches))
 
     def _happened(self, event: Event) -> None:
-        node = getattr(event, "switch", "")
-        for name in (node, CONTROLLER):
-            if host := self._hosts.get(name):
-                self._guard(host, lambda host=host: self._carry_out(host, host.step(event, time.monotonic())))  # type: ignore[misc]
+        for node in (getattr(event, "switch", ""), CONTROLLER):
+            self._happened_at(node, event)
         if isinstance(event, SwitchUp | SwitchDown):
             self._moved = True
+
+    def _happened_at(self, node: str, event: Event) -> None:
+        if host := self._hosts.get(node):
+            self._guard(host, lambda: self._carry_out(host, host.step(event, time.monotonic())))
 
     def _carry_out(self, host: Host, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -145,6 +160,11 @@ class Runner:
                     if switch:
                         self._located[iface_id] = switch
                     self._tell({"event": "located", "interface": iface_id, "switch": switch})
+                case SendDatagram() | SendFrame():
+                    if refused := self._sockets.send(host.node, effect):
+                        self._tell({"event": "counted", "node": host.node, "what": f"not sent: {refused}", "times": 1})
+                case Noted(what, detail):
+                    self._tell({"event": "noted", "node": host.node, "what": what, "detail": detail})
                 case Counted(what, times):
                     self._tell({"event": "counted", "node": host.node, "what": what, "times": times})
 
@@ -167,12 +187,18 @@ class Runner:
         if node in self._hosts or node not in self._begin:
             return
         host = self._hosts[node] = Host(node, self._begin[node])
-        self._guard(host, lambda: self._carry_out(host, host.step(Started(), time.monotonic())))
+        try:
+            self._sockets.open(node, host.agent.listens(), self.post_to(node))
+        except OSError as error:
+            self._failed(host, f"its sockets cannot be opened: {error}")
+            return
         self._tell({"event": "agent", "node": node, "state": "running"})
+        self._guard(host, lambda: self._carry_out(host, host.step(Started(), time.monotonic())))
 
     def _end(self, node: str) -> None:
         self._again.pop(node, None)
         if self._hosts.pop(node, None):
+            self._sockets.close(node)
             self._tell({"event": "agent", "node": node, "state": "stopped"})
 
     def _guard(self, host: Host, act: Callable[[], None]) -> None:
@@ -183,6 +209,10 @@ class Runner:
             traceback.print_exception(error)
             where = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno} of {where.filename})"
-            self._hosts.pop(host.node, None)
-            self._again[host.node] = time.monotonic() + _AGAIN_S
-            self._tell({"event": "agent", "node": host.node, "state": "failed", "text": text})
+            self._failed(host, text)
+
+    def _failed(self, host: Host, text: str) -> None:
+        self._hosts.pop(host.node, None)
+        self._sockets.close(host.node)
+        self._again[host.node] = time.monotonic() + _AGAIN_S
+        self._tell({"event": "agent", "node": host.node, "state": "failed", "text": text})

@@ -26,6 +26,7 @@ from chimera.model.control import (
     Event,
     FrameIn,
     Located,
+    Noted,
     PacketIn,
     PacketOut,
     SendDatagram,
@@ -119,6 +120,7 @@ class Simulation:
         self.messages: Counter[str] = Counter()
         self.bytes = 0
         self.counted: Counter[tuple[str, str]] = Counter()  # what agents counted, by node
+        self.noted: list[tuple[float, str, str, str]] = []  # time, node, what, detail
         self.located: dict[str, str] = {}
         self.advertised: dict[str, str] = {}
         self.last_change = 0.0  # of any table
@@ -223,6 +225,8 @@ class Simulation:
                     self.located[iface_id] = switch
                 case Counted(what, times):
                     self.counted[host.node, what] += times
+                case Noted(what, detail):
+                    self.noted.append((self.now, host.node, what, detail))
 
     def _count(self, kind: str, size: int, times: int = 1) -> None:
         self.messages[kind] += times

@@ -215,10 +215,18 @@ class Counted:
     times: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something of the agent's state changed that a person may want to know: an adjacency, a refusal, an election."""
+
+    what: str
+    detail: str = ""
+
+
 Effect = (
     Hold | PacketOut | AdvertiseHost | WithdrawHost
     | SendDatagram | SendFrame | SetTimer | CancelTimer
-    | Located | Counted
+    | Located | Counted | Noted
 )  # fmt: skip
 
 # -- what both sides know ------------------------------------------------------------------------

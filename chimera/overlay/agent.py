@@ -34,7 +34,12 @@ class Frames:
     group: str = ""
 
 
-Listen = Udp | Frames
+@dataclass(frozen=True, slots=True)
+class Links:
+    """An agent is told when interfaces of its node get or lose their link."""
+
+
+Listen = Udp | Frames | Links
 
 
 class Agent(Protocol):
