@@ -35,7 +35,7 @@ from chimera.overlay.programs import Batch
 
 _WAITING = 10_000  # events; more hold up whoever posts them
 _LONGEST_S = 0.25
-_AGAIN_S = 1.0  # an agent that fails is begun again after this
+_AGAIN_S = 0.5  # an agent that fails is begun again after this
 
 Report = dict[str, object]
 

@@ -86,7 +86,7 @@ def test_a_stopped_hypervisors_agent_is_missed_and_returns(running: RunningLab) 
 
 def test_an_agent_that_fails_begins_again_and_takes_nothing_with_it(running: RunningLab) -> None:
     assert eventually(lambda: all_found(running))
-    before = len(running.json("inspect", "hv3")["agents"]["notes"])
+    before = running.json("inspect", "hv3")["agents"]["notes"]
     send(running, "hv2", "hv1", json.dumps({"from": "poison"}))
 
     def begun_again() -> bool:
@@ -94,7 +94,8 @@ def test_an_agent_that_fails_begins_again_and_takes_nothing_with_it(running: Run
         return found["states"] == {"hv1": "running"} and len(found["notes"]) >= 2 * (len(HYPERVISORS) - 1)
 
     assert eventually(begun_again)  # it has found everybody anew
-    assert len(running.json("inspect", "hv3")["agents"]["notes"]) == before  # five hellos at most were missed
+    after = running.json("inspect", "hv3")["agents"]["notes"]
+    assert {note["detail"] for note in after[len(before) :]} <= {"hv1"}  # others it never missed
     assert running.ping("web1", "web4").lost == 0
 
 
