@@ -171,7 +171,7 @@ class Simulation:
         """An agent begins, knowing nothing; it is told what its switches have: all their ports, then what they hold."""
         self.hosts[node] = host = Host(node, self._agents[node])
         self._step(host, Started())
-        mine = [switch for switch in self.switches.values() if self._programmer(switch.name) == node]
+        mine = [switch for switch in self.switches.values() if node in (switch.name, CONTROLLER)]
         for switch in mine:
             for event in switch.attachments.again():
                 self._step(host, event)
@@ -247,17 +247,13 @@ class Simulation:
 
     # -- switches
 
-    def _programmer(self, switch: str) -> str:
-        """The node whose agent programs a switch."""
-        return switch if switch in self._agents else CONTROLLER
-
-    def _host_of(self, switch: Switch) -> Host | None:
-        return self.hosts.get(self._programmer(switch.name))
+    def _hosts_of(self, switch: str) -> list[Host]:
+        """The agents that a switch's news reach: its node's own, and the controller."""
+        return [self.hosts[node] for node in (switch, CONTROLLER) if node in self.hosts]
 
     def entries(self, name: str) -> int:
-        """How many entries a switch should hold, as the agent says that programs it."""
-        host = self._host_of(self.switches[name])
-        return sum(map(len, host.programs[name].fragments.values())) if host else 0
+        """How many entries a switch should hold, as agents say."""
+        return sum(len(flows) for host in self._hosts_of(name) for flows in host.programs[name].fragments.values())
 
     def connect(self, name: str) -> None:
         """A switch opens a session."""
@@ -330,9 +326,9 @@ class Simulation:
             self._over_session(switch, lambda: self._tell(switch, switch.attachments.port(iface_id, port)))
 
     def _tell(self, switch: Switch, events: Iterable[Event]) -> None:
-        """Events of a switch reach the agent that programs it, if there is one."""
-        if host := self._host_of(switch):
-            for event in events:
+        """Events of a switch reach agents."""
+        for event in events:
+            for host in self._hosts_of(switch.name):
                 self._step(host, event)
 
     def _over_database(self, switch: Switch, arrive: Callable[[], None]) -> None:
@@ -351,9 +347,9 @@ class Simulation:
     def packet(self, name: str, event: PacketIn) -> None:
         """A switch sends up a packet."""
         switch = self.switches[name]
-        if (host := self._host_of(switch)) and switch.session:
+        if switch.session:
             self._count("PACKET_IN", openflow.PACKET_BYTES + len(event.data))
-            self._over_session(switch, lambda: self._step(host, event))
+            self._over_session(switch, lambda: self._tell(switch, [event]))
 
     def _send(self, host: Host, batch: Batch) -> None:
         """A batch goes to a switch, which confirms it."""

@@ -29,16 +29,21 @@ class Batch:
 
 @dataclass
 class Program:
-    """What one switch should hold, by cause, and what has changed of it since the last batch."""
+    """What one switch should hold, by cause, and what has changed of it since the last batch.
+
+    Until its agent has said of a switch what it should hold, even if nothing, the switch is not its own to program.
+    """
 
     fragments: dict[Cause, tuple[Flow, ...]] = field(default_factory=dict)
     before: dict[Cause, tuple[Flow, ...]] = field(default_factory=dict)  # as the switch was last asked for
     refresh: set[Cause] = field(default_factory=set)
+    claimed: bool = False
     connected: bool = False
     held: frozenset[int] | None = None  # cookies at a switch that waits to be adopted
 
     def revise(self, hold: Hold) -> None:
         """Have the switch hold other fragments for the causes named; empty ones are left out."""
+        self.claimed = True
         fragments, before = self.fragments, self.before
         if self.connected:
             for cause in hold.fragments:
@@ -92,7 +97,7 @@ class Program:
 
     def batch(self, switch: str) -> Batch | None:
         """What is to be asked of the switch now; it counts as asked."""
-        if not self.connected:
+        if not self.connected or not self.claimed:
             return None
         held, first = self.held, self.held is not None
         added, deleted = self.difference() if held is None else self.adoption(held)
