@@ -43,8 +43,8 @@ Match = tuple[tuple[str, Value], ...]
 
 
 def instance_id(topology: Topology, tenant: str) -> int:
-    """A tenant's instance ID, 24 bits: tenants count from 1, in the order of the file's segments."""
-    return 1 + list(dict.fromkeys(s.tenant for s in topology.segments)).index(tenant)
+    """A tenant's instance ID, 24 bits."""
+    return ports.tenant_number(topology, tenant)
 
 
 class Instances(tunnels.VniTunnels):

@@ -46,6 +46,11 @@ def leg_id(holder: str, segment: Segment) -> str:
     return f"{holder}/{segment.tenant}/{segment.name}"
 
 
+def tenant_number(topology: Topology, tenant: str) -> int:
+    """A tenant's number on the wire, where a format names tenants: from 1, in the order of the file's segments."""
+    return 1 + list(dict.fromkeys(s.tenant for s in topology.segments)).index(tenant)
+
+
 def routed_segments(topology: Topology) -> tuple[Segment, ...]:
     """Segments with a default gateway, in file order."""
     return tuple(s for s in topology.segments if s.gateway or s.gateway6)

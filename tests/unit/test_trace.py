@@ -10,11 +10,11 @@ from scapy.layers.inet import IP
 from scapy.packet import Packet
 
 from chimera.measure.pcapng import Frame, write_header
-from chimera.measure.trace import _framed, _on_the_wire, _peers, _show, _tunnel
+from chimera.measure.trace import _framed, _on_the_wire, _peers, _tunnel
 from chimera.measure.wireshark import decode_as
 from chimera.model.topology import Link, Port
 from chimera.wire.formats import LISP_GPE
-from chimera.wire.headers import carried, dissect
+from chimera.wire.headers import carried, dissect, identified
 from tests.wire_frames import arp_frame, outer, udp, vm_frame, wires
 
 PEERS = _peers([Link("up", Port("hv1", "eth0"), Port("leaf1", "eth1"))])
@@ -50,11 +50,11 @@ def test_a_translated_sighting_shows_what_the_other_end_sent_last() -> None:
     }.items(),
 )
 def test_the_identifying_fields_of_every_format_are_shown(wire: str, shown: str) -> None:
-    assert shown in [_show(header) for header in dissect(bytes(WIRES[wire][0]))]
+    assert shown in [identified(header) for header in dissect(bytes(WIRES[wire][0]))]
 
 
 def test_a_frame_on_a_tree_shows_its_group_and_no_switch() -> None:
-    (shown, *_) = (_show(header) for header in dissect(bytes(wires(arp_frame())["fabricpath"][0])))
+    (shown, *_) = (identified(header) for header in dissect(bytes(wires(arp_frame())["fabricpath"][0])))
     assert shown == "fabricpath source_switch=2748 source_subswitch=0 source_lid=101 ftag=2 ttl=32 (multi-destination)"
 
 

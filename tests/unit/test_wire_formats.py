@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,9 +22,11 @@ from chimera.wire.formats import (
     LISP_GPE,
     MPLS,
     TRILL,
+    VXLAN,
     ControlWord,
     FabricPath,
     Optional,
+    table_of,
 )
 from chimera.wire.headers import carried, dissect
 from chimera.wire.stacks import parse
@@ -31,6 +34,7 @@ from tests.wire_frames import VM_B, arp_frame, fabricpath, outer, trill, udp, vm
 
 FIXED = {LISP: {"reserved": 0}, LISP_GPE: {"p": 1}}  # the P bit is what tells the two apart
 WIRES = wires(vm_frame())
+TABLES = [layer.table for layer in FORMATS]
 
 
 @st.composite
@@ -59,7 +63,7 @@ def below(table: type[Packet]) -> Packet | None:
     return outer() / udp() / MPLS() if table is ControlWord else outer() / udp()
 
 
-@pytest.mark.parametrize("table", FORMATS)
+@pytest.mark.parametrize("table", TABLES)
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_table_builds_what_it_reads(table: type[Packet], data: st.DataObject) -> None:
@@ -70,7 +74,7 @@ def test_a_table_builds_what_it_reads(table: type[Packet], data: st.DataObject) 
     assert not read.payload
 
 
-@pytest.mark.parametrize("table", FORMATS)
+@pytest.mark.parametrize("table", TABLES)
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_the_walk_reads_the_same_as_scapy(table: type[Packet], data: st.DataObject) -> None:
@@ -200,3 +204,11 @@ def test_the_walk_loads_scapys_tables_and_not_its_network() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(loaded) == {"scapy.layers", "scapy.layers.l2"}
     assert UDP.__module__ == "scapy.layers.inet"
+
+
+def test_two_formats_of_one_name_or_one_number_are_refused() -> None:
+    vxlan = next(layer for layer in FORMATS if layer.table is VXLAN)
+    with pytest.raises(ValueError, match="two headers are called vxlan"):
+        table_of((vxlan, vxlan))
+    with pytest.raises(ValueError, match="udp-port 4789 announces vxlan, and other as well"):
+        table_of((vxlan, replace(vxlan, name="other")))

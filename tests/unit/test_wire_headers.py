@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.all import ARP, ICMP, IP, TCP, UDP, VXLAN, Dot1Q, Ether, ICMPv6EchoRequest, IPv6, Raw
 
+from chimera.wire.formats import LAYERS
 from chimera.wire.headers import carried, dissect, inner
-from chimera.wire.layers import LAYERS
 from chimera.wire.probe import MAGIC, PROBE, PROBE_BYTES, ProbeMark, find_probe, vm_frame_bytes
 
 VM_A, VM_B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
