@@ -16,6 +16,24 @@ ALL_RBRIDGES = "01:80:c2:00:00:40"  # RFC 6325 section 1.4
 PROBE_PAYLOAD = PROBE.pack(MAGIC, 7, 42, 0, 1, 2)
 
 
+# What wires() has a frame of: the overlay and the options that make it.
+VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
+    "vxlan": ("vxlan", {}),
+    "mpls udp": ("mpls", {"wire": "udp"}),
+    "mpls udp, no control word": ("mpls", {"wire": "udp", "control_word": "off"}),
+    "mpls gre": ("mpls", {"wire": "gre"}),
+    "mpls gre, no control word": ("mpls", {"wire": "gre", "control_word": "off"}),
+    "mpls ip": ("mpls", {"wire": "ip"}),
+    "mpls ip, no control word": ("mpls", {"wire": "ip", "control_word": "off"}),
+    "lisp lisp": ("lisp", {"wire": "lisp"}),
+    "lisp gpe": ("lisp", {"wire": "gpe"}),
+    "otv udp": ("otv", {"wire": "udp"}),
+    "otv gre": ("otv", {"wire": "gre"}),
+    "trill": ("trill", {}),
+    "fabricpath": ("fabricpath", {}),
+}
+
+
 def vm_frame(dst: str = VM_B, ip: str = "10.1.0.2") -> Packet:
     """A probe as a VM sends it: 106 bytes."""
     return Ether(src=VM_A, dst=dst) / IP(src="10.1.0.1", dst=ip) / UDP(sport=40000, dport=7007) / PROBE_PAYLOAD

@@ -12,8 +12,9 @@ from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment
 from chimera.model.underlay import Forwarding
 from chimera.overlay import ports
-from chimera.overlay.base import Options, Overlay, central_gateway
+from chimera.overlay.base import Options, Overlay, always, central_gateway
 from chimera.overlay.control import Rules, SegmentControl
+from chimera.wire.wireformat import WireFormat
 
 
 class VlanRules(Rules):
@@ -49,6 +50,7 @@ OVERLAY = Overlay(
     name="vlan",
     summary="VLANs stretched over the WAN, learning switches: the baseline before overlays",
     application="controllers.vlan",
+    wire=always(WireFormat("eth vlan")),
     forwarding=_bridged,
     core=_core,
     ports=_trunk,

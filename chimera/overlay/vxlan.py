@@ -16,12 +16,12 @@ from chimera.model.flow import Action, Flow, Goto, Learn, Output
 from chimera.model.topology import Segment
 from chimera.model.underlay import Underlay
 from chimera.overlay import pipeline, ports, tunnels
-from chimera.overlay.base import Option, Options, Overlay
+from chimera.overlay.base import Option, Options, Overlay, always
 from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View
 from chimera.overlay.pipeline import GROUP
 from chimera.overlay.tunnels import GATEWAY, VniTunnels
+from chimera.wire.wireformat import VXLAN
 
-VXLAN_BYTES = 8  # RFC 7348 section 5
 LEARNED = 1  # table of mode=flood
 KNOWN, LEG, LOCAL_FLOOD, FLOOD = 100, 50, 20, 10  # priorities in it
 GROUPS = 5  # added to the latter for broadcast and multicast
@@ -113,14 +113,11 @@ def _conflict(options: Options) -> None:
         )
 
 
-def _added_bytes(options: Options) -> int:
-    return tunnels.growth(tunnels.IPV4_BYTES, tunnels.UDP_BYTES, VXLAN_BYTES)
-
-
 OVERLAY = Overlay(
     name="vxlan",
     summary="VXLAN between hypervisors (RFC 7348), programmed by a controller or flooding and learning",
     application="controllers.vxlan",
+    wire=always(VXLAN),
     forwarding=tunnels.routed,
     core=_core,
     ports=tunnels.tunnel_port,
@@ -130,6 +127,5 @@ OVERLAY = Overlay(
     ),
     gateway_holders=tunnels.gateway_holders,
     conflict=_conflict,
-    added_bytes=_added_bytes,
     learns=_learns,
 )
