@@ -179,7 +179,7 @@ def _core(inventory: Inventory) -> SegmentControl:
 
 
 def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
-    """One for all ETRs: VXLAN with its generic extension and IP inside is LISP's generic form (RFC 9305), on the same port.
+    """VXLAN with its generic extension and IP inside is LISP's generic form (RFC 9305), on the same port.
 
     Open vSwitch gives what arrives an Ethernet header of zeros. The inner DSCP is copied (RFC 9300 section 5.3).
     """

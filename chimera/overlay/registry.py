@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chimera.model.errors import InputError, did_you_mean
-from chimera.overlay import fabricpath, lisp, mpls, otv, trill, vlan, vxlan
+from chimera.overlay import fabricpath, geneve, lisp, mpls, otv, trill, vlan, vxlan
 from chimera.overlay.base import Overlay
 
 
@@ -23,6 +23,7 @@ OVERLAYS = table(
     (
         vlan.OVERLAY,
         vxlan.OVERLAY,
+        geneve.OVERLAY,
         mpls.OVERLAY,
         lisp.OVERLAY,
         otv.OVERLAY,

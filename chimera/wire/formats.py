@@ -20,7 +20,7 @@ from scapy.fields import AnyField, BitField, BitFieldLenField, ConditionalField,
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from chimera.wire.layers import BASE, Claim, Field, Layer, Next, Place, decimal, hexadecimal, number, then
+from chimera.wire.layers import BASE, BRIDGED_TYPE, Claim, Field, Layer, Next, Place, decimal, hexadecimal, number, then
 
 Fields = list[AnyField]
 
@@ -28,6 +28,7 @@ VXLAN_PORT = 4789  # RFC 7348 section 5
 MPLS_PORT = 6635  # RFC 7510 section 3
 LISP_PORT = 4341  # RFC 9300 section 5.3; RFC 9305 shares it
 OTV_PORT = 8472  # draft-hasmit-otv-04
+GENEVE_PORT = 6081  # RFC 8926 section 3.3
 TRILL_TYPE = 0x22F3  # RFC 6325 section 3
 FABRICPATH_TYPE = 0x8903
 MPLS_TYPE = 0x8847  # RFC 3032 section 5; in GRE, too: RFC 4023 section 3.2
@@ -65,6 +66,34 @@ class VXLAN(Packet):
         BitField("reserved", 0, 24),
         BitField("vni", 0, 24),
         BitField("reserved2", 0, 8),
+    ]
+
+
+class Geneve(Packet):
+    # RFC 8926, section 3.4
+    #
+    #  0                   1                   2                   3
+    #  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+    # +---+-----------+-+-+-----------+-------------------------------+
+    # |Ver|  Opt Len  |O|C|    Rsvd.  |          Protocol Type        |
+    # +---+-----------+-+-+-----------+---------------+---------------+
+    # |        Virtual Network Identifier (VNI)       |    Reserved   |
+    # +-----------------------------------------------+---------------+
+    # |                Options, Opt Len times 4 bytes                 |
+    # +---------------------------------------------------------------+
+    """What a tunnel endpoint puts before a VM's frame; O: a control packet, C: options that must be understood."""
+
+    name = "geneve"
+    fields_desc: ClassVar[Fields] = [
+        BitField("version", 0, 2),
+        BitFieldLenField("opt_length", None, 6, length_of="options", adjust=lambda _packet, length: length // 4),
+        BitField("o", 0, 1),
+        BitField("c", 0, 1),
+        BitField("reserved", 0, 6),
+        XBitField("protocol", BRIDGED_TYPE, 16),
+        BitField("vni", 0, 24),
+        BitField("reserved2", 0, 8),
+        StrLenField("options", b"", length_from=lambda packet: packet.opt_length * 4),
     ]
 
 
@@ -412,6 +441,7 @@ _ENDS = ("switch", "subswitch", "lid")
 
 FORMATS: tuple[Layer, ...] = (
     _format(VXLAN, ("udp-port", VXLAN_PORT), shown=("vni",), tunnel_id="vni"),
+    _format(Geneve, ("udp-port", GENEVE_PORT), shown=("vni",), tunnel_id="vni"),
     _format(
         OTV,
         ("udp-port", OTV_PORT),

@@ -39,6 +39,7 @@ def test_a_translated_sighting_shows_what_the_other_end_sent_last() -> None:
     ("wire", "shown"),
     {
         "vxlan": "vxlan vni=11259375",
+        "geneve": "geneve vni=11259375",
         "otv udp": "otv overlay=0 instance=11259375",
         "mpls udp": "mpls label=703710 tc=5 bottom=1 ttl=61",
         "mpls gre": "gre protocol=0x8847",
@@ -58,7 +59,9 @@ def test_a_frame_on_a_tree_shows_its_group_and_no_switch() -> None:
     assert shown == "fabricpath source_switch=2748 source_subswitch=0 source_lid=101 ftag=2 ttl=32 (multi-destination)"
 
 
-@pytest.mark.parametrize(("wire", "name"), [("vxlan", "vxlan"), ("otv udp", "otv"), ("lisp gpe", "lisp-gpe")])
+@pytest.mark.parametrize(
+    ("wire", "name"), [("vxlan", "vxlan"), ("geneve", "geneve"), ("otv udp", "otv"), ("lisp gpe", "lisp-gpe")]
+)
 def test_what_the_tunnel_port_takes_becomes_its_metadata(wire: str, name: str) -> None:
     ends = "tun_src=192.0.2.1,tun_dst=192.0.2.2"
     assert _tunnel(bytes(WIRES[wire][0])) == f"in_port=60001,tun_id=11259375,{ends}"

@@ -1,0 +1,38 @@
+"""Geneve (RFC 8926) from hypervisor to hypervisor: VXLAN's successor, with room for options that nobody uses here.
+
+What all overlays with tunnels do (:mod:`chimera.overlay.tunnels`), with the VNI on the wire. Open vSwitch sends the
+format by itself, as it does for OVN: no options, Ethernet as the protocol type, and a source port that follows from the
+VM's flow (section 3.3), so that equal-cost paths are used.
+"""
+
+from __future__ import annotations
+
+from chimera.model.control import Inventory
+from chimera.model.ports import PortSpec
+from chimera.overlay import ports, tunnels
+from chimera.overlay.base import ControlPlane, Overlay, always
+from chimera.overlay.tunnels import VniTunnels
+from chimera.wire.wireformat import WireFormat
+
+GENEVE = WireFormat("eth ip udp geneve eth")
+
+
+def _core(inventory: Inventory) -> ControlPlane:
+    return tunnels.control(inventory, VniTunnels(inventory.underlay))
+
+
+def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
+    return (ports.tunnel_port(inventory.underlay.vtep[switch], "geneve", GENEVE.udp_port),)
+
+
+OVERLAY = Overlay(
+    name="geneve",
+    summary="Geneve between hypervisors (RFC 8926), programmed by a controller",
+    application="controllers.vxlan",
+    wire=always(GENEVE),
+    forwarding=tunnels.routed,
+    core=_core,
+    ports=_ports,
+    options=(tunnels.GATEWAY,),
+    gateway_holders=tunnels.gateway_holders,
+)
