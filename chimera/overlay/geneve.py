@@ -2,23 +2,34 @@
 
 What all overlays with tunnels do (:mod:`chimera.overlay.tunnels`), with the VNI on the wire. Open vSwitch sends the
 format by itself, as it does for OVN: no options, Ethernet as the protocol type, and a source port that follows from the
-VM's flow (section 3.3), so that equal-cost paths are used.
+VM's flow (section 3.3), so that equal-cost paths are used. Frames with a critical option are dropped: it knows none.
 """
 
 from __future__ import annotations
 
 from chimera.model.control import Inventory
+from chimera.model.flow import Flow
 from chimera.model.ports import PortSpec
-from chimera.overlay import ports, tunnels
+from chimera.overlay import pipeline, ports, tunnels
 from chimera.overlay.base import ControlPlane, Overlay, always
 from chimera.overlay.tunnels import VniTunnels
 from chimera.wire.wireformat import WireFormat
 
 GENEVE = WireFormat("eth ip udp geneve eth")
+CONTROL_PACKET = ("tun_flags", (1, 1))  # the O bit, as ovs-fields(7) has it
+
+
+class DataOnly(VniTunnels):
+    """The payload of a control packet is for the endpoint itself, and must not be forwarded (section 3.4)."""
+
+    def arrivals(self, switch: str) -> tuple[Flow, ...]:
+        """Of all segments, what is a VM's."""
+        control = Flow(pipeline.CLASSIFY, pipeline.SPECIAL, (("in_port", ports.TUNNEL), CONTROL_PACKET), ())
+        return (control, *super().arrivals(switch))
 
 
 def _core(inventory: Inventory) -> ControlPlane:
-    return tunnels.control(inventory, VniTunnels(inventory.underlay))
+    return tunnels.control(inventory, DataOnly(inventory.underlay))
 
 
 def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
