@@ -7,13 +7,32 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
 
 from chimera.wire import stacks  # noqa: F401  (with it, Scapy knows what stands on what)
-from chimera.wire.formats import GRE, LISP, LISP_GPE, MPLS, OTV, TRILL, VXLAN, ControlWord, FabricPath
+from chimera.wire.formats import GRE, LISP, LISP_GPE, MPLS, OTV, TRILL, VXLAN, ControlWord, FabricPath, Geneve
 from chimera.wire.probe import MAGIC, PROBE
 
 VM_A, VM_B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 NODE_A, NODE_B = "02:aa:00:00:00:01", "02:aa:00:00:00:02"
 ALL_RBRIDGES = "01:80:c2:00:00:40"  # RFC 6325 section 1.4
 PROBE_PAYLOAD = PROBE.pack(MAGIC, 7, 42, 0, 1, 2)
+
+
+# What wires() has a frame of: the overlay and the options that make it.
+VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
+    "vxlan": ("vxlan", {}),
+    "geneve": ("geneve", {}),
+    "mpls udp": ("mpls", {"wire": "udp"}),
+    "mpls udp, no control word": ("mpls", {"wire": "udp", "control_word": "off"}),
+    "mpls gre": ("mpls", {"wire": "gre"}),
+    "mpls gre, no control word": ("mpls", {"wire": "gre", "control_word": "off"}),
+    "mpls ip": ("mpls", {"wire": "ip"}),
+    "mpls ip, no control word": ("mpls", {"wire": "ip", "control_word": "off"}),
+    "lisp lisp": ("lisp", {"wire": "lisp"}),
+    "lisp gpe": ("lisp", {"wire": "gpe"}),
+    "otv udp": ("otv", {"wire": "udp"}),
+    "otv gre": ("otv", {"wire": "gre"}),
+    "trill": ("trill", {}),
+    "fabricpath": ("fabricpath", {}),
+}
 
 
 def vm_frame(dst: str = VM_B, ip: str = "10.1.0.2") -> Packet:
@@ -64,6 +83,7 @@ def wires(vm: Packet) -> dict[str, tuple[Packet, int]]:
     label = MPLS(label=0xABCDE, tc=5, ttl=61)
     found = {
         "vxlan": (outer() / udp() / VXLAN(vni=0xABCDEF) / vm, 50),
+        "geneve": (outer() / udp() / Geneve(vni=0xABCDEF) / vm, 50),
         "mpls udp": (outer() / udp() / label / ControlWord() / vm, 50),
         "mpls udp, no control word": (outer() / udp() / label / vm, 46),
         "mpls gre": (outer() / GRE() / label / ControlWord() / vm, 46),

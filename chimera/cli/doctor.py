@@ -12,6 +12,7 @@ from chimera.model.errors import MachineError
 from chimera.net.machine import Capability, missing, survey
 from chimera.overlay import registry
 from chimera.overlay.mtu import needs
+from chimera.wire.wireformat import VXLAN
 
 _STATE = {True: ("yes", "green"), False: ("no", "yellow"), None: ("untried", "yellow")}
 
@@ -54,17 +55,23 @@ def _show(capabilities: list[Capability], console: Console) -> None:
 
 
 def _show_needs(console: Console) -> None:
-    """What each overlay needs of the underlay's MTU; the lab sizes it, unless the topology or a setting says it."""
+    """What each overlay has on the links, and needs of the underlay's MTU; the lab sizes that, unless it is told."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("overlay", "bytes around a VM's packet", "underlay MTU for packets of 1500"):
-        table.add_column(heading, justify="left" if heading == "overlay" else "right")
+    for heading in ("overlay", "headers on the links", "made by"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("bytes around a VM's packet", "underlay MTU for packets of 1500"):
+        table.add_column(heading, justify="right")
     for need in needs(registry.OVERLAYS.values()):
-        table.add_row(need.overlay, str(need.added_bytes), str(need.underlay_mtu))
+        maker = "eBPF" if need.translated else "Open vSwitch"
+        table.add_row(need.overlay, need.headers, maker, str(need.added_bytes), str(need.underlay_mtu))
     console.print(table)
     console.print(
         "The lab's underlay has 1600 and more; with less (--set underlay_mtu=1500) tunnels tell VMs what fits,"
     )
-    console.print("and 'lab inspect' says it. What eBPF translates leaves Open vSwitch in VXLAN's size, 50 bytes more.")
+    console.print(
+        "and 'lab inspect' says it. What eBPF makes leaves Open vSwitch as VXLAN, "
+        f"{VXLAN.added_bytes} bytes longer than the VM's packet."
+    )
 
 
 def _table(capabilities: list[Capability]) -> Table:

@@ -36,8 +36,8 @@ def toward_side(receiving: dict[str, str], sending: dict[str, str]) -> Toward:
 
 
 def addressee(vm: Carried) -> str:
-    """Whom a VM's frame is for: a MAC; where only IP is carried, ``instance/address``, for tenants share addresses."""
-    return vm.frame[:6].hex(":") if vm.ethernet else f"{vm.instance}/{_ip(vm)}"
+    """Whom a VM's frame is for: a MAC; where only IP is carried, ``tenant/address``, for tenants share addresses."""
+    return vm.frame[:6].hex(":") if vm.ethernet else f"{vm.tenant}/{_ip(vm)}"
 
 
 def _ip(vm: Carried) -> IPv4Address | IPv6Address:
@@ -61,7 +61,7 @@ def _kind(frame: Frame, vm: Carried, toward: Toward, located: Located) -> str:
     return "" if wanted else "unknown_unicast"
 
 
-def copies(frames: Iterable[Frame], toward: Toward, located: Located) -> Counter[str]:
+def copies(frames: Iterable[Frame], toward: Toward, located: Located, endpoints: Collection[str] = ()) -> Counter[str]:
     """Counts the copies of VMs' frames that cross inter-site links without being wanted there, by kind.
 
     Kinds are ``broadcast``, ``multicast``, ``unknown_unicast``, and :data:`UNDECODED` for frames in which a VM's frame
@@ -70,12 +70,13 @@ def copies(frames: Iterable[Frame], toward: Toward, located: Located) -> Counter
     place a copy goes to, ``located`` at which places, of the same kind, an :func:`addressee` may be at a time: during a
     migration the source and the destination; for a VLAN over several links, every side from which the MAC is reached;
     empty for a MAC that is nowhere. A unicast copy towards any other place is unknown unicast: it was flooded, or sent
-    where the VM no longer is. So is every unicast frame that goes along a fabric's tree.
+    where the VM no longer is. So is every unicast frame that goes along a fabric's tree. ``endpoints`` are the
+    addresses between which tunnels run: what they send each other in no known format may be a VM's frame.
     """
     counts: Counter[str] = Counter()
     for frame in frames:
         vm = carried(frame.data)
-        kind = _kind(frame, vm, toward, located) if vm else UNDECODED if is_undecoded(frame.data) else ""
+        kind = _kind(frame, vm, toward, located) if vm else UNDECODED if is_undecoded(frame.data, endpoints) else ""
         if kind:
             counts[kind] += 1
     return counts

@@ -18,7 +18,7 @@ from chimera.model.result import Bum, Migration, PathReport, Phase, Vantage, Wir
 from chimera.model.samples import Gap, Heartbeat, ProbeStream, Window
 from chimera.model.topology import Endpoint, Kind, Link, Topology
 from chimera.model.underlay import Forwarding
-from chimera.overlay.lisp import instance_id
+from chimera.overlay.ports import tenant_number
 from chimera.wire.probe import find_probe
 
 _UNDER_WAY_S = 0.2  # what is under way to a VM's old place when it arrives at the new one was misdirected, not flooded
@@ -199,7 +199,8 @@ def bum(instruments: Instruments, records: Sequence[MigrationRecord], segments_a
     undecoded = 0
     for link in topology.inter_site_links():
         toward, located = _places(instruments, timeline, link)
-        found = flooding.copies(pcapng.crossings(instruments.captures[link.name]), toward, located)
+        frames = pcapng.crossings(instruments.captures[link.name])
+        found = flooding.copies(frames, toward, located, {*instruments.underlay.vtep.values()})
         undecoded += found.pop(flooding.UNDECODED, 0)
         total.update(found)
     if undecoded:
@@ -265,11 +266,11 @@ class _Whereabouts:
 
 
 def _addresses(topology: Topology, vm: Endpoint) -> Iterator[str]:
-    """By what frames name a VM: its MAC, and its addresses in its tenant's LISP instance."""
+    """By what frames name a VM: its MAC, and where IP alone is carried its addresses, in its tenant."""
     yield vm.mac
-    instance = instance_id(topology, topology.segment_of(vm).tenant)
+    tenant = tenant_number(topology, topology.segment_of(vm).tenant)
     for address in filter(None, (vm.ip, vm.ip6)):
-        yield f"{instance}/{ip_interface(address).ip}"
+        yield f"{tenant}/{ip_interface(address).ip}"
 
 
 def at_end(record: MigrationRecord) -> str:

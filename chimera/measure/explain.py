@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from chimera.measure.wire_stack import UNKNOWN
 from chimera.model.result import Bum, Migration, PathReport, Wire
 from chimera.overlay import registry
+from chimera.wire.wireformat import WireFormat
 
 _LONG_MS = 100  # a pause that people notice
 _TROMBONE = 2  # one crossing each way is what distance alone costs
@@ -21,10 +22,12 @@ def notes(
     wire: Wire,
 ) -> list[str]:
     """Explanations for the figures of a run that call for one; none where nothing is out of the ordinary."""
-    learns = registry.get(overlay).learns(options)
+    descriptor = registry.get(overlay)
+    learns, expected = descriptor.learns(options), descriptor.wire(options)
     return [
         *_impossible(migrations), *_unobserved(migrations), *_undecoded(bum, wire),
-        *_flooding(bum, learns), *_strays(migrations, learns), *_trombone(paths), *_worst(migrations, learns),
+        *_unexpected(overlay, expected, wire), *_flooding(bum, learns), *_strays(migrations, learns),
+        *_trombone(paths), *_worst(migrations, learns),
     ]  # fmt: skip
 
 
@@ -60,6 +63,16 @@ def _undecoded(bum: Bum, wire: Wire) -> Iterator[str]:
             f"{' / '.join(wire.stack[:-1])} stands something that it does not know. The overhead is the difference of "
             f"known lengths all the same."
         )
+
+
+def _unexpected(overlay: str, expected: WireFormat, wire: Wire) -> Iterator[str]:
+    """Frames in another format than the overlay's; bare ones are from a link on which it has no part."""
+    if not wire.stack or tuple(wire.stack) in (("eth",), expected.stack) or wire.stack[-1] == UNKNOWN:
+        return
+    yield (
+        f"On {wire.link} frames are {' / '.join(wire.stack)}, and not {' / '.join(expected.stack)}, which is the wire "
+        f"format of {overlay}: what is said of these frames may be wrong."
+    )
 
 
 def _flooding(bum: Bum, learns: bool) -> Iterator[str]:

@@ -13,10 +13,9 @@ from chimera.measure.pcapng import Frame
 from chimera.model.result import Loop
 from chimera.model.samples import ProbeStream, Window
 from chimera.model.topology import Endpoint
-from chimera.wire.headers import dissect
+from chimera.wire.headers import limit
 from chimera.wire.probe import REQUEST, find_probe
 
-_LIMITS = {"ip": ("ttl", "ttl"), "trill": ("hops", "hop count"), "fabricpath": ("ttl", "ttl")}  # field, its name
 _ICMP = 1
 
 
@@ -75,15 +74,6 @@ def loop(frames: Iterable[Frame], circle: Circle) -> Loop:
         probes_arrived=circle.arrived,
         reachable_after=circle.again,
     )
-
-
-def limit(frame: bytes) -> tuple[str, int | None]:
-    """What bounds the way of a frame: name and value of the field; empty and None where it has none that is known."""
-    for header in dissect(frame):
-        if header.name in _LIMITS:
-            field, name = _LIMITS[header.name]
-            return name, int(header.fields[field])
-    return "", None
 
 
 def _complaint(frame: bytes) -> bool:

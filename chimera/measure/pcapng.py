@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from chimera import __version__
 from chimera.model.topology import Port
-from chimera.wire.formats import FABRICPATH_TYPE
+from chimera.wire.headers import lacks_check_sequence
 
 SECTION, INTERFACE, NAMES, PACKET = 0x0A0D0D0A, 1, 4, 6
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
@@ -234,7 +234,7 @@ def crossings(path: Path) -> Iterator[Frame]:
 
 
 def add_check_sequences(path: Path) -> None:
-    """Gives FabricPath's frames in a capture the frame check sequence that no interface hands out.
+    """Gives frames in a capture the frame check sequence that no interface hands out, where the format wants one.
 
     Wireshark takes the last four bytes of such a frame for one whether it is there or not, and then finds the VM's
     frame too short. :func:`read` takes it off again.
@@ -253,12 +253,12 @@ def add_check_sequences(path: Path) -> None:
 
 
 def _sealed(order: str, body: bytes) -> bytes:
-    """A packet block's body with the check sequence of IEEE 802.3 clause 3.2.9, if it is FabricPath's and whole."""
+    """A packet block's body with the check sequence of IEEE 802.3 clause 3.2.9, if it wants one and is whole."""
     if len(body) < _PACKET_FIELDS:
         return body
     number, high, low, captured, original = struct.unpack_from(order + "IIIII", body)
     frame, flags = body[_PACKET_FIELDS : _PACKET_FIELDS + captured], _flags(order, body, captured)
-    if captured < original or flags >> _FCS_SHIFT & 15 or frame[12:14] != FABRICPATH_TYPE.to_bytes(2, "big"):
+    if captured < original or flags >> _FCS_SHIFT & 15 or not lacks_check_sequence(frame):
         return body
     frame += zlib.crc32(frame).to_bytes(_FCS_BYTES, "little")
     head = struct.pack(order + "IIIII", number, high, low, len(frame), len(frame))

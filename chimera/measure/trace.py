@@ -15,11 +15,10 @@ from chimera.measure.recorder import Recorder, incomplete, start_capture
 from chimera.model.errors import InputError, not_one_of
 from chimera.model.hop import Hop, Trace
 from chimera.model.ports import INTEGRATION, PHYSICAL
-from chimera.model.result import Header
 from chimera.model.topology import Endpoint, Kind, Link, Port
 from chimera.net.network import Network
 from chimera.overlay.ports import TUNNEL
-from chimera.wire.headers import Carried, carried, dissect
+from chimera.wire.headers import Carried, carried, dissect, identified, tunnel_key
 from chimera.wire.probe import find_probe
 
 _FLOW = 0xFFFF_0000  # flows of probes count from 1
@@ -27,18 +26,6 @@ _WARM_S = 1.0  # the first packets may wait for neighbours to be resolved
 _LOOK_S = 0.5
 _MATCHED = re.compile(r"^\s*(\d+)\. (.*priority .*)$")
 _ACTION = re.compile(r"^ {4,}(?!\s*(?:->|>>|\d+\. ))\s*(\S.*)$")  # indented below a match, and no remark
-_SHOWN = {  # a header's identifying fields; those that it has not in this frame are left out
-    "eth": ("source", "destination"), "vlan": ("id",), "ip": ("source", "destination", "ttl"),
-    "ipv6": ("source", "destination", "hops"), "udp": ("source", "destination"), "vxlan": ("vni",),
-    "otv": ("overlay", "instance"), "mpls": ("label", "tc", "bottom", "ttl"), "pwcw": ("sequence",),
-    "gre": ("protocol", "key", "sequence"), "lisp": ("instance",), "lisp-gpe": ("instance", "next"),
-    "trill": ("egress", "ingress", "m", "hops"),
-    "fabricpath": (
-        "source_switch", "source_subswitch", "source_lid", "destination_switch", "destination_subswitch",
-        "destination_lid", "ftag", "ttl",
-    ),
-}  # fmt: skip
-_TUNNEL_ID = {"vxlan": "vni", "otv": "instance", "lisp-gpe": "instance"}  # what the tunnel port takes for tun_id
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}  # by IP version
 
 
@@ -143,19 +130,9 @@ def _hop(network: Network, frame: pcapng.Frame, wire: pcapng.Frame, start: float
         us=round((frame.t - start) * 1e6, 1),
         bytes=wire.wire_length,
         stack=[h.name for h in headers],
-        headers=[_show(h) for h in headers],
+        headers=[identified(h) for h in headers],
         flows=_flows(network, node, interface, frame) if frame.inbound else [],
     )
-
-
-def _show(header: Header) -> str:
-    fields = header.fields
-    if fields.get("destination_group") == "1":  # the address names nobody
-        fields = {k: v for k, v in fields.items() if not k.startswith("destination")}
-    wanted = _SHOWN.get(header.name, ())
-    values = " ".join(f"{k}={fields[k]}" for k in wanted if k in fields)
-    note = " (multi-destination)" if fields is not header.fields else ""
-    return f"{header.name} {values}{note}".strip()
 
 
 def _flows(network: Network, node: str, interface: str, frame: pcapng.Frame) -> list[str]:
@@ -197,12 +174,8 @@ def _entry(network: Network, interface: str, frame: pcapng.Frame) -> tuple[str, 
 
 def _tunnel(frame: bytes) -> str:
     """What the tunnel port makes of a frame: the metadata that flows see; empty where the frame has no such header."""
-    outer = {h.name: h.fields for h in reversed(dissect(frame))}
-    for name, field in _TUNNEL_ID.items():
-        if name in outer:
-            ends = f"tun_src={outer['ip']['source']},tun_dst={outer['ip']['destination']}"
-            return f"in_port={TUNNEL},tun_id={outer[name][field]},{ends}"
-    return ""
+    key = tunnel_key(frame)
+    return f"in_port={TUNNEL},tun_id={key[0]},tun_src={key[1]},tun_dst={key[2]}" if key else ""
 
 
 def _framed(vm: Carried) -> bytes:

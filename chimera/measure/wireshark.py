@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 from chimera.measure import pcapng
-from chimera.wire.headers import walk
+from chimera.wire.headers import hints
 
 
 def decode_as(path: Path) -> list[str]:
     """Values for ``-d`` (Decode As) that a capture needs, sorted; empty where Wireshark knows all of it by itself.
 
-    Whether a pseudowire control word follows a label Wireshark can but guess, and some MAC addresses mislead it; OTV's
-    port it knows for other uses.
-
     Raises:
         ValueError: where the file is not pcapng.
     """
-    found = set()
-    for frame in pcapng.read(path):
-        for (name, at, _), (following, _, _) in pairwise(walk(frame.data)):
-            if name == "mpls" and following in ("pwcw", "eth"):
-                label = int.from_bytes(frame.data[at : at + 3], "big") >> 4
-                found.add(f"mpls.label=={label},pweth{'' if following == 'pwcw' else 'no'}cw")
-            elif name == "otv":
-                found.add("udp.port==8472,vxlan")
-    return sorted(found)
+    return sorted({hint for frame in pcapng.read(path) for hint in hints(frame.data)})

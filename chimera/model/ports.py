@@ -7,7 +7,7 @@ from dataclasses import dataclass
 INTEGRATION = "br-int"  # VMs, gateway legs, tunnels
 PHYSICAL = "br-phy"  # the uplink and the tunnel address
 MANAGEMENT = "mgmt"  # the way to the controller
-VXLAN_TUNNEL, LISP_TUNNEL = "vxlan0", "lisp0"
+TUNNEL_PORT = "tunnel0"  # whatever its wire format
 TO_PHYSICAL, TO_INTEGRATION = "patch-phy", "patch-int"  # the patch ports that join the two bridges
 
 CONTROLLER = "controller"  # what 'lab stop' and 'lab start' call the controller: no node can have the name
@@ -19,8 +19,7 @@ INTERFACES = {
     INTEGRATION: "the bridge of the VMs",
     PHYSICAL: "the bridge of the uplink",
     MANAGEMENT: "the management interface",
-    VXLAN_TUNNEL: "a tunnel port",
-    LISP_TUNNEL: "a tunnel port",
+    TUNNEL_PORT: "the tunnel port",
     TO_PHYSICAL: "a patch port",
     TO_INTEGRATION: "a patch port",
     "ovs-netdev": "Open vSwitch's userspace datapath",

@@ -132,14 +132,14 @@ def _probes() -> tuple[_Probe, ...]:
         _Probe(
             "eBPF",
             False,
-            "wire formats that Open vSwitch lacks have no translator (mpls, trill, fabricpath, lisp wire=lisp)",
+            "overlays whose wire format Open vSwitch lacks do not run",
             _PRIVILEGED,
             probes.ebpf,
         ),
         _Probe(
             "translators",
             False,
-            "overlays whose frames Open vSwitch lacks do not run",
+            "overlays whose wire format Open vSwitch lacks do not run",
             _apt("clang", "libbpf-dev"),
             probes.translators,
         ),

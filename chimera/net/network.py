@@ -25,8 +25,9 @@ from chimera.net.machine import has_netem
 from chimera.net.mn import LabNet, mininet_view
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
-from chimera.net.translators import VXLAN_BYTES, Translation, uplinks
+from chimera.net.translators import Translation, uplinks
 from chimera.wire import ovsdb
+from chimera.wire.wireformat import VXLAN
 
 _TAP_QUEUE = 10_000  # packets
 _PARALLEL = 8  # daemons that start at once; more only queue for the CPU
@@ -137,7 +138,7 @@ class Network:
                 ups[port.node].append(f"link set dev {port.interface} up")
         if self.translation:  # Open vSwitch sends VXLAN, which is longer than what it becomes at the uplink
             for port in uplinks(self.topology):
-                ups[port.node].append(f"link set dev {port.interface} mtu {self.underlay.mtu + VXLAN_BYTES}")
+                ups[port.node].append(f"link set dev {port.interface} mtu {self.underlay.mtu + VXLAN.added_bytes}")
         for vm in self.topology.vms:
             ups[vm.hypervisor].append(f"link set dev {vm.name} up")
         for node in self.topology.vteps:  # before its switch starts and looks for the controller

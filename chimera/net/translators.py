@@ -40,7 +40,6 @@ _TABLES = {  # name -> bytes of key and value
     "stations": (_MAC.size, _WORD.size),
 }
 STATE = ("unicast", "trees", "reverse_path", "stations")  # the tables that a fabric's state is counted in
-VXLAN_BYTES = 50  # VXLAN's headers, which a frame has between Open vSwitch and the translator
 COUNTERS = (
     "passed on", "flooded", "delivered", "hops used up", "no way", "no tree adjacency", "wrong path", "malformed",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from chimera.model.topology import Endpoint, Segment, Topology
 from chimera.model.underlay import FabricKind, Forwarding, Translator
 from chimera.overlay import ports
 from chimera.overlay.agent import CONTROLLER, Agent, Agents
+from chimera.wire.wireformat import WireFormat
 
 Options = Mapping[str, str]
 
@@ -49,31 +50,28 @@ def _untagged(segment: Segment) -> int:
     return 0
 
 
-def _no_translator(options: Options) -> Translator | None:
-    return None
-
-
-def _nothing_added(options: Options) -> int:
-    return 0
+def always(wire: WireFormat) -> Callable[[Options], WireFormat]:
+    """For an overlay that has one wire format, whatever its options."""
+    return lambda options: wire
 
 
 @dataclass(frozen=True)
 class Overlay:
     """One way to carry the tenants' frames, as the lab sees it.
 
-    ``agents`` gives its control plane, by node. ``forwarding`` says how it wants the physical network,
+    ``agents`` gives its control plane, by node. ``wire`` is the format of its frames on the links, from which all
+    follows that is said, counted and drawn of them. ``forwarding`` says how it wants the physical network,
     ``gateway_holders`` which nodes carry the legs of the default gateways. ``ports`` gives a switch's ports beyond
     those of VMs and gateway legs, ``tag`` the VLAN of a segment's access ports (0: none).
-    ``conflict`` raises :class:`InputError` for options that do not go together. ``translator`` names the eBPF
-    program that translates frames where Open vSwitch lacks the format, ``fabric`` the layer 2 that is to be planned on
-    the underlay. ``added_bytes`` is by how much a VM's IP packet grows to become the underlay's (frame overhead without
-    what both have, an outer Ethernet header): what the underlay's MTU must have room for. ``programs_vms``: a switch
+    ``conflict`` raises :class:`InputError` for options that do not go together. ``fabric`` is the layer 2 that is to be
+    planned on the underlay. ``programs_vms``: a switch
     needs flows for a VM before the VM can be reached there. ``learns`` says whether switches learn from the frames they
     forward who is where.
     """
 
     name: str
     summary: str
+    wire: Callable[[Options], WireFormat]
     forwarding: Callable[[Options], Forwarding]
     agents: Callable[[Inventory], Agents]
     ports: Callable[[Inventory, str], tuple[PortSpec, ...]]
@@ -81,11 +79,17 @@ class Overlay:
     gateway_holders: Callable[[Topology, Options], tuple[str, ...]] = central_gateway
     tag: Callable[[Segment], int] = _untagged
     conflict: Callable[[Options], None] = _no_conflict
-    translator: Callable[[Options], Translator | None] = _no_translator
     fabric: FabricKind | None = None
-    added_bytes: Callable[[Options], int] = _nothing_added
     programs_vms: bool = True
     learns: Callable[[Options], bool] = _programmed
+
+    def translator(self, options: Options) -> Translator | None:
+        """The eBPF program that translates frames, where Open vSwitch lacks the format."""
+        return self.wire(options).translator
+
+    def added_bytes(self, options: Options) -> int:
+        """By how much a VM's IP packet grows to become the underlay's: what the underlay's MTU must have room for."""
+        return self.wire(options).added_bytes
 
     def vm_port(self, inventory: Inventory, switch: str, endpoint: Endpoint) -> PortSpec:
         """The port a VM gets on ``br-int`` of any hypervisor."""

@@ -20,12 +20,12 @@ from chimera.model.topology import Segment
 from chimera.model.underlay import FabricKind, Translator
 from chimera.overlay import tunnels
 from chimera.overlay.agent import Agents
-from chimera.overlay.base import Options, Overlay
+from chimera.overlay.base import Overlay, always
 from chimera.overlay.control import Interface
 from chimera.overlay.pipeline import UNICAST
 from chimera.overlay.tunnels import FROM_HERE, KNOWN, TunnelRules
+from chimera.wire.wireformat import WireFormat
 
-TAG_BYTES = 2  # FTag and TTL; 0x8903 stands where the EtherType of the outer Ethernet header does
 IDLE_TIMEOUT_S = 300  # the usual aging of MAC addresses (IEEE 802.1D-2004 table 7-5)
 UNMET = 5  # priority in table 1, below everything that is known
 
@@ -53,23 +53,14 @@ def _agents(inventory: Inventory) -> Agents:
     return tunnels.agents(inventory, tunnels.FabricEdges(inventory), ConversationalRules)
 
 
-def _translator(options: Options) -> Translator:
-    return Translator("fabricpath")
-
-
-def _added_bytes(options: Options) -> int:
-    return tunnels.growth(TAG_BYTES)
-
-
 OVERLAY = Overlay(
     name="fabricpath",
     summary="FabricPath with hypervisors as edge switches: switch IDs, FTag trees, conversational learning",
+    wire=always(WireFormat("fabricpath eth", Translator("fabricpath"))),
     forwarding=tunnels.routed,
     agents=_agents,
     ports=tunnels.tunnel_port,
     options=(tunnels.GATEWAY,),
     gateway_holders=tunnels.gateway_holders,
-    translator=_translator,
     fabric=FabricKind.FABRICPATH,
-    added_bytes=_added_bytes,
 )

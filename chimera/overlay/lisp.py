@@ -35,8 +35,10 @@ from chimera.overlay.control import Interface, Place, View
 from chimera.overlay.pipeline import GROUP
 from chimera.overlay.responder import IPV6
 from chimera.overlay.tunnels import FLOOD, FROM_HERE, FROM_TUNNEL, GATEWAY, KNOWN
+from chimera.wire.wireformat import WireFormat
 
-LISP_BYTES = 8  # RFC 9300 section 5.1
+PLAIN = WireFormat("eth ip udp lisp ip", Translator("lisp"))
+GENERIC = WireFormat("eth ip udp lisp-gpe ip")
 IPV4 = 0x0800
 ETR_MAC = "02:4c:49:53:50:01"  # every ETR's: the source of what it delivers (nobody answers to it)
 QUESTION, EXPIRING, MAPPED, UNMAPPED = 60, 50, 40, 30  # priorities in table 1, below KNOWN, what is here
@@ -46,8 +48,8 @@ Match = tuple[tuple[str, Value], ...]
 
 
 def instance_id(topology: Topology, tenant: str) -> int:
-    """A tenant's instance ID, 24 bits: tenants count from 1, in the order of the file's segments."""
-    return 1 + list(dict.fromkeys(s.tenant for s in topology.segments)).index(tenant)
+    """A tenant's instance ID, 24 bits."""
+    return ports.tenant_number(topology, tenant)
 
 
 class Instances(tunnels.VniTunnels):
@@ -182,20 +184,22 @@ def _agents(inventory: Inventory) -> Agents:
 
 
 def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
-    return (ports.lisp_port(inventory.underlay.vtep[switch]),)
+    """VXLAN with its generic extension and IP inside is LISP's generic form (RFC 9305), on the same port.
+
+    Open vSwitch gives what arrives an Ethernet header of zeros. The inner DSCP is copied (RFC 9300 section 5.3).
+    """
+    vtep, generic = inventory.underlay.vtep[switch], {"exts": "gpe", "packet_type": "legacy_l3", "tos": "inherit"}
+    return (ports.tunnel_port(vtep, "vxlan", PLAIN.udp_port, **generic),)
 
 
-def _translator(options: Options) -> Translator | None:
-    return Translator("lisp") if options["wire"] == "lisp" else None
-
-
-def _added_bytes(options: Options) -> int:
-    return tunnels.IPV4_BYTES + tunnels.UDP_BYTES + LISP_BYTES  # no Ethernet inside
+def _wire(options: Options) -> WireFormat:
+    return PLAIN if options["wire"] == "lisp" else GENERIC
 
 
 OVERLAY = Overlay(
     name="lisp",
     summary="LISP (RFC 9300) between hypervisors: IP inside, tenants are instances, EIDs mapped by the controller",
+    wire=_wire,
     forwarding=tunnels.routed,
     agents=_agents,
     ports=_ports,
@@ -206,6 +210,4 @@ OVERLAY = Overlay(
         GATEWAY,
     ),
     gateway_holders=tunnels.gateway_holders,
-    translator=_translator,
-    added_bytes=_added_bytes,
 )

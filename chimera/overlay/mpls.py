@@ -17,9 +17,9 @@ from chimera.overlay import pipeline, tunnels
 from chimera.overlay.agent import Agents
 from chimera.overlay.base import Option, Options, Overlay
 from chimera.overlay.tunnels import ARRIVED, FROM_TUNNEL, Encapsulation
+from chimera.wire.wireformat import WireFormat
 
-LABEL_BYTES, CONTROL_WORD_BYTES, GRE_BYTES = 4, 4, 4  # RFC 3032 section 2.1, RFC 4448 section 4.6, RFC 2784 section 2.1
-CARRIER_BYTES = {"udp": tunnels.UDP_BYTES, "gre": GRE_BYTES, "ip": 0}  # between IP and the label
+CARRIERS = {"udp": "ip udp", "gre": "ip gre", "ip": "ip"}  # what stands in front of the label
 VARIANT = {"udp": 0, "gre": 1, "ip": 2}  # of the translator
 WITH_CONTROL_WORD = 16  # added to the variant
 
@@ -72,22 +72,21 @@ def _agents(inventory: Inventory) -> Agents:
     return tunnels.agents(inventory, Labelled(inventory))
 
 
-def _has_control_word(options: Options) -> bool:
-    return options["control_word"] == "on"
+def pseudowire(carrier: str, control_word: bool) -> WireFormat:
+    """Ethernet behind one label, in UDP, GRE or IP."""
+    word = "pwcw " if control_word else ""
+    translator = Translator("mpls", VARIANT[carrier] + WITH_CONTROL_WORD * control_word)
+    return WireFormat(f"eth {CARRIERS[carrier]} mpls {word}eth", translator)
 
 
-def _translator(options: Options) -> Translator:
-    return Translator("mpls", VARIANT[options["wire"]] + WITH_CONTROL_WORD * _has_control_word(options))
-
-
-def _added_bytes(options: Options) -> int:
-    control_word = CONTROL_WORD_BYTES * _has_control_word(options)
-    return tunnels.growth(tunnels.IPV4_BYTES, CARRIER_BYTES[options["wire"]], LABEL_BYTES, control_word)
+def _wire(options: Options) -> WireFormat:
+    return pseudowire(options["wire"], options["control_word"] == "on")
 
 
 OVERLAY = Overlay(
     name="mpls",
     summary="Ethernet over MPLS between hypervisors, in UDP (RFC 7510), GRE or IP (RFC 4023), labels of the receiver",
+    wire=_wire,
     forwarding=tunnels.routed,
     agents=_agents,
     ports=tunnels.tunnel_port,
@@ -97,6 +96,4 @@ OVERLAY = Overlay(
         tunnels.GATEWAY,
     ),
     gateway_holders=tunnels.gateway_holders,
-    translator=_translator,
-    added_bytes=_added_bytes,
 )

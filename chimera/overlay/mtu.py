@@ -14,9 +14,14 @@ from chimera.overlay.pmtu import IPV6_MINIMUM_MTU
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What an overlay, with its default options, adds to a VM's packet, and the underlay MTU it so needs, in bytes."""
+    """What an overlay, with its default options, adds to a VM's packet, and the underlay MTU it so needs, in bytes.
+
+    ``headers`` are those of a frame on the links; ``translated``: eBPF makes them, for Open vSwitch does not.
+    """
 
     overlay: str
+    headers: str
+    translated: bool
     added_bytes: int
     underlay_mtu: int
 
@@ -25,8 +30,9 @@ def needs(overlays: Iterable[Overlay], vm_mtu: int = 1500) -> list[Need]:
     """The needs of overlays for VMs' packets of that size."""
     found = []
     for overlay in overlays:
-        added = overlay.added_bytes(check_options(overlay, {}))
-        found.append(Need(overlay.name, added, vm_mtu + added))
+        wire = overlay.wire(check_options(overlay, {}))
+        added = wire.added_bytes
+        found.append(Need(overlay.name, wire.headers, wire.translator is not None, added, vm_mtu + added))
     return found
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from chimera.model.control import Inventory
 from chimera.model.ports import PortSpec
-from chimera.model.underlay import Translator
 from chimera.overlay import mpls, ports, tunnels
 from chimera.overlay.agent import Agents
 from chimera.overlay.base import Option, Options, Overlay
 from chimera.overlay.tunnels import VniTunnels
+from chimera.wire.wireformat import WireFormat
 
-OTV_BYTES = 8  # flags, overlay ID, instance ID: as long as VXLAN's
+DRAFT = WireFormat("eth ip udp otv eth")
 
 
 def _shipped_first(options: Options) -> bool:
@@ -36,22 +36,17 @@ def _agents(inventory: Inventory) -> Agents:
 def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
     if _shipped_first(inventory.options):
         return tunnels.tunnel_port(inventory, switch)
-    return (ports.vxlan_port(inventory.underlay.vtep[switch], ports.OTV_UDP_PORT),)
+    return (ports.tunnel_port(inventory.underlay.vtep[switch], "vxlan", DRAFT.udp_port),)
 
 
-def _translator(options: Options) -> Translator | None:
-    return Translator("mpls", mpls.VARIANT["gre"]) if _shipped_first(options) else None
-
-
-def _added_bytes(options: Options) -> int:
-    if _shipped_first(options):
-        return tunnels.growth(tunnels.IPV4_BYTES, mpls.GRE_BYTES, mpls.LABEL_BYTES)
-    return tunnels.growth(tunnels.IPV4_BYTES, tunnels.UDP_BYTES, OTV_BYTES)
+def _wire(options: Options) -> WireFormat:
+    return mpls.pseudowire("gre", control_word=False) if _shipped_first(options) else DRAFT
 
 
 OVERLAY = Overlay(
     name="otv",
     summary="OTV with hypervisors as edge devices: routes to MACs, no unknown unicast (draft-hasmit-otv-04)",
+    wire=_wire,
     forwarding=tunnels.routed,
     agents=_agents,
     ports=_ports,
@@ -60,6 +55,4 @@ OVERLAY = Overlay(
         tunnels.GATEWAY,
     ),
     gateway_holders=tunnels.gateway_holders,
-    translator=_translator,
-    added_bytes=_added_bytes,
 )

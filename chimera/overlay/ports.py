@@ -16,11 +16,10 @@ import uuid
 
 from chimera.model.ports import (
     INTEGRATION,
-    LISP_TUNNEL,
     PHYSICAL,
     TO_INTEGRATION,
     TO_PHYSICAL,
-    VXLAN_TUNNEL,
+    TUNNEL_PORT,
     PortSpec,
     leg_name,
 )
@@ -29,9 +28,6 @@ from chimera.model.topology import Endpoint, Kind, Node, Segment, Topology
 LEG_BASE = 50000
 TUNNEL = 60001
 PATCH = 60002
-VXLAN_UDP_PORT = 4789  # RFC 7348 section 5
-LISP_UDP_PORT = 4341  # RFC 9300 section 5.1
-OTV_UDP_PORT = 8472  # draft-hasmit-otv-04
 
 _VM_NAMESPACE = uuid.UUID("6f7c8d0e-5f0a-5b6e-9d1c-0c5a3f1e2b47")
 
@@ -44,6 +40,11 @@ def datapath_id(node: Node) -> int:
 def leg_id(holder: str, segment: Segment) -> str:
     """The ``iface-id`` of a gateway leg."""
     return f"{holder}/{segment.tenant}/{segment.name}"
+
+
+def tenant_number(topology: Topology, tenant: str) -> int:
+    """A tenant's number on the wire, where a format names tenants: from 1, in the order of the file's segments."""
+    return 1 + list(dict.fromkeys(s.tenant for s in topology.segments)).index(tenant)
 
 
 def routed_segments(topology: Topology) -> tuple[Segment, ...]:
@@ -75,32 +76,14 @@ def leg_port(topology: Topology, holder: str, segment: Segment, tag: int = 0) ->
     )
 
 
-def vxlan_port(local_ip: str, udp_port: int = VXLAN_UDP_PORT) -> PortSpec:
-    """One tunnel port for all peers: flows choose the remote VTEP and the VNI."""
-    options = (
-        ("remote_ip", "flow"),
-        ("local_ip", local_ip),
-        ("key", "flow"),
-        ("dst_port", str(udp_port)),
-    )
-    return PortSpec(VXLAN_TUNNEL, type="vxlan", options=options, ofport=TUNNEL)
+def tunnel_port(local_ip: str, kind: str, udp_port: int, **options: str) -> PortSpec:
+    """One tunnel port for all peers: flows choose the remote endpoint and the identifier (``tun_id``).
 
-
-def lisp_port(local_ip: str) -> PortSpec:
-    """One tunnel port for all ETRs: VXLAN's with its generic extension and IP inside is LISP's (RFC 9305).
-
-    Open vSwitch gives what arrives an Ethernet header of zeros. The inner DSCP is copied (RFC 9300 section 5.3).
+    ``kind`` is Open vSwitch's interface type; ``options`` are its own, beside those that all have
+    (``ovs-vswitchd.conf.db(5)``, "Tunnel Options").
     """
-    options = (
-        ("remote_ip", "flow"),
-        ("local_ip", local_ip),
-        ("key", "flow"),
-        ("dst_port", str(LISP_UDP_PORT)),
-        ("exts", "gpe"),
-        ("packet_type", "legacy_l3"),
-        ("tos", "inherit"),
-    )
-    return PortSpec(LISP_TUNNEL, type="vxlan", options=options, ofport=TUNNEL)
+    common = (("remote_ip", "flow"), ("local_ip", local_ip), ("key", "flow"), ("dst_port", str(udp_port)))
+    return PortSpec(TUNNEL_PORT, type=kind, options=(*common, *options.items()), ofport=TUNNEL)
 
 
 def patch_ports() -> tuple[PortSpec, PortSpec]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from chimera.model.errors import InputError, did_you_mean
-from chimera.overlay import fabricpath, lisp, mpls, otv, trill, vlan, vxlan
+from chimera.overlay import fabricpath, geneve, lisp, mpls, otv, trill, vlan, vxlan
 from chimera.overlay.base import Overlay
 
 
@@ -25,6 +25,7 @@ OVERLAYS = table(
     (
         vlan.OVERLAY,
         vxlan.OVERLAY,
+        geneve.OVERLAY,
         mpls.OVERLAY,
         lisp.OVERLAY,
         otv.OVERLAY,

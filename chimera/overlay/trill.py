@@ -13,32 +13,22 @@ from chimera.model.control import Inventory
 from chimera.model.underlay import FabricKind, Translator
 from chimera.overlay import tunnels
 from chimera.overlay.agent import Agents
-from chimera.overlay.base import Options, Overlay
-
-TRILL_BYTES, TAG_BYTES = 6, 4  # RFC 6325 sections 3 (without its EtherType) and 4.1.2
+from chimera.overlay.base import Overlay, always
+from chimera.wire.wireformat import WireFormat
 
 
 def _agents(inventory: Inventory) -> Agents:
     return tunnels.agents(inventory, tunnels.FabricEdges(inventory))
 
 
-def _translator(options: Options) -> Translator:
-    return Translator("trill")
-
-
-def _added_bytes(options: Options) -> int:
-    return tunnels.growth(TRILL_BYTES, TAG_BYTES)
-
-
 OVERLAY = Overlay(
     name="trill",
     summary="TRILL with RBridges on hypervisors and core switches: nicknames, hop counts, trees (RFC 6325)",
+    wire=always(WireFormat("eth trill eth vlan", Translator("trill"))),
     forwarding=tunnels.routed,
     agents=_agents,
     ports=tunnels.tunnel_port,
     options=(tunnels.GATEWAY,),
     gateway_holders=tunnels.gateway_holders,
-    translator=_translator,
     fabric=FabricKind.TRILL,
-    added_bytes=_added_bytes,
 )

@@ -22,11 +22,10 @@ from chimera.overlay.base import Option, Options, central, central_gateway
 from chimera.overlay.central import CentralController
 from chimera.overlay.control import Interface, Place, Rules, View, owners_of
 from chimera.overlay.pipeline import GROUP
+from chimera.wire.wireformat import VXLAN
 
 FROM_HERE, ARRIVED, FROM_TUNNEL = 1, 2, 3  # tables
 KNOWN, FLOOD = 100, 10  # priorities in tables 1 and 2
-
-ETHERNET_BYTES, IPV4_BYTES, UDP_BYTES = 14, 20, 8  # RFC 894, RFC 791 section 3.1, RFC 768
 
 GATEWAY = Option(
     "gateway", ("central", "anycast"), "central", "default gateway: one node holds it, or every hypervisor"
@@ -217,12 +216,4 @@ def routed(options: Options) -> Forwarding:
 
 def tunnel_port(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
     """The VXLAN port that every format starts from: what is another format on the wire is translated at the uplink."""
-    return (ports.vxlan_port(inventory.underlay.vtep[switch]),)
-
-
-def growth(*headers_bytes: int) -> int:
-    """By how much a VM's IP packet grows: the VM's own Ethernet header and the ``headers_bytes`` in front of it.
-
-    The outer Ethernet header is not counted, as no MTU counts it; so the figure is also by how much frames grow.
-    """
-    return ETHERNET_BYTES + sum(headers_bytes)
+    return (ports.tunnel_port(inventory.underlay.vtep[switch], "vxlan", VXLAN.udp_port),)

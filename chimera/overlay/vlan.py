@@ -1,7 +1,7 @@
 """VLANs stretched over the WAN: the baseline before overlays.
 
 Access ports of ``br-int`` carry the segment's VLAN (IEEE 802.1Q), a patch to ``br-phy`` is the trunk, and every bridge
-learns on its own (IEEE 802.1D section 7.8): the application only tells ``br-int`` to behave like a switch.
+learns on its own (IEEE 802.1D section 7.8): the controller only tells ``br-int`` to behave like a switch.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from chimera.model.topology import Segment
 from chimera.model.underlay import Forwarding
 from chimera.overlay import ports
 from chimera.overlay.agent import Agents
-from chimera.overlay.base import Options, Overlay, central, central_gateway
+from chimera.overlay.base import Options, Overlay, always, central, central_gateway
 from chimera.overlay.central import CentralController
 from chimera.overlay.control import Rules
+from chimera.wire.wireformat import WireFormat
 
 
 class VlanRules(Rules):
@@ -50,6 +51,7 @@ def _vlan_of(segment: Segment) -> int:
 OVERLAY = Overlay(
     name="vlan",
     summary="VLANs stretched over the WAN, learning switches: the baseline before overlays",
+    wire=always(WireFormat("eth vlan")),
     forwarding=_bridged,
     agents=_agents,
     ports=_trunk,

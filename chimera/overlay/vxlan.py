@@ -17,13 +17,13 @@ from chimera.model.topology import Segment
 from chimera.model.underlay import Underlay
 from chimera.overlay import pipeline, ports, tunnels
 from chimera.overlay.agent import Agents
-from chimera.overlay.base import Option, Options, Overlay, central
+from chimera.overlay.base import Option, Options, Overlay, always, central
 from chimera.overlay.central import CentralController
 from chimera.overlay.control import Interface, Place, Rules, View
 from chimera.overlay.pipeline import GROUP
 from chimera.overlay.tunnels import GATEWAY, VniTunnels
+from chimera.wire.wireformat import VXLAN
 
-VXLAN_BYTES = 8  # RFC 7348 section 5
 LEARNED = 1  # table of mode=flood
 KNOWN, LEG, LOCAL_FLOOD, FLOOD = 100, 50, 20, 10  # priorities in it
 GROUPS = 5  # added to the latter for broadcast and multicast
@@ -114,13 +114,10 @@ def _conflict(options: Options) -> None:
         )
 
 
-def _added_bytes(options: Options) -> int:
-    return tunnels.growth(tunnels.IPV4_BYTES, tunnels.UDP_BYTES, VXLAN_BYTES)
-
-
 OVERLAY = Overlay(
     name="vxlan",
     summary="VXLAN between hypervisors (RFC 7348), programmed by a controller or flooding and learning",
+    wire=always(VXLAN),
     forwarding=tunnels.routed,
     agents=_agents,
     ports=tunnels.tunnel_port,
@@ -130,6 +127,5 @@ OVERLAY = Overlay(
     ),
     gateway_holders=tunnels.gateway_holders,
     conflict=_conflict,
-    added_bytes=_added_bytes,
     learns=_learns,
 )

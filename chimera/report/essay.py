@@ -54,14 +54,19 @@ QUESTIONS = (
     Question("Virtualising physical switches (FlowVisor)",
              "Multi-tenancy, traffic isolation, QoS on slices of one switch: how well?"),
 )  # fmt: skip
+LATER = (
+    Question("Geneve on the hypervisor (it came after the essay)", "Do VMs or the core notice VXLAN's successor?",
+             ("geneve",), ("overhead", "entropy", "flooding", "outage")),
+)  # fmt: skip
 
 
 def essay(columns: Sequence[Column]) -> Child:
-    """Every question, with what these runs have measured of it."""
+    """Every question, and what one would ask today, with what these runs have measured of it."""
+    questions = (*QUESTIONS, *LATER)
     runs = Runs.of(columns)
     rows = {anchor: row(measure, runs.results) for anchor, measure in runs.measures.items()}
-    cards = [_asked(question, number, columns, runs, rows) for number, question in enumerate(QUESTIONS, 1)]
-    silent = [not _spoken_of(question, columns) for question in QUESTIONS]
+    cards = [_asked(question, number, columns, runs, rows) for number, question in enumerate(questions, 1)]
+    silent = [not _spoken_of(question, columns) for question in questions]
     rest = [card for card, unanswered in zip(cards, silent, strict=True) if unanswered]
     return [
         [card for card, unanswered in zip(cards, silent, strict=True) if not unanswered],

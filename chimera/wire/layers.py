@@ -1,8 +1,9 @@
-"""Headers as tables that drive the walk over a frame (:mod:`chimera.wire.headers`).
+"""What a header is to the walk over a frame (:mod:`chimera.wire.headers`), and the headers that overlays stand on.
 
-A header is one :class:`Layer`: its fields in the order of the RFC's drawing, with their
-widths in bits; how long it is; what follows it; and the numbers by which others announce it. The overlays' formats
-are Scapy layers (:mod:`chimera.wire.formats`) from which theirs are derived.
+A header is one :class:`Layer`: its fields in the order of the RFC's drawing, with their widths in bits; how long it is;
+what follows it; the numbers by which others announce it; and what else the lab does by it: what a trace shows, what
+Open vSwitch and Wireshark make of it, where it leads a frame. The overlays' own formats are Scapy layers
+(:mod:`chimera.wire.formats`), and theirs are derived from those.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
-from scapy.fields import XBitField
 from scapy.packet import Packet
 
-from chimera.wire import formats
-
+Claim = tuple[str, int]  # a number space and a number in it
+Next = str | Claim  # a header by its name, or by what announces it; "" where the rest is payload
+Place = tuple[str, bool]  # where a header leads a frame, and whether that is a distribution tree
 Show = Callable[[int], str]
 
+BRIDGED_TYPE = 0x6558  # EtherType of Ethernet within: Transparent Ethernet Bridging, RFC 1701
 
-def _decimal(value: int) -> str:
+
+def decimal(value: int) -> str:
+    """As people count."""
     return str(value)
 
 
-def _hexadecimal(value: int) -> str:
+def hexadecimal(value: int) -> str:
+    """As types and flags are written."""
     return f"{value:#x}"
 
 
@@ -49,7 +53,7 @@ class Field:
 
     name: str
     bits: int
-    show: Show = _decimal
+    show: Show = decimal
     flag: str = ""
     value: int = 1
 
@@ -60,15 +64,36 @@ class Layer:
 
     ``fields`` cover what is always there, which ``minimum`` bytes hold, and what flags announce. ``length(frame, at)``
     is the whole header's length (options included; less than ``minimum`` where it is malformed).
-    ``following(frame, at)`` names the next layer; ``""`` where the rest is payload. ``claims`` are pairs of a number
-    space (``ethertype``, ``ip-protocol``, ``udp-port``) and the number that announces this header there.
+    ``following(frame, at)`` is the next header. ``claims`` are what announces this one: ``ethertype``, ``ip-protocol``,
+    ``udp-port``, and ``frame`` for an EtherType behind which a header that stands in Ethernet's place is recognised.
+    ``variant(frame, at)`` names the header that is really there, where two share a number.
+
+    ``shown`` are the fields by which a reader tells one frame from another; ``group`` is a flag and the prefix of the
+    fields that mean nothing where it is set. ``limit`` is the field that ends a frame's way, and what it is called.
+    ``tunnel_id`` is the field that a tunnel port of Open vSwitch gives to flows as ``tun_id``. ``toward(frame, at)`` is
+    where the header leads a frame, as tunnel endpoint or edge. ``tenant(frame, at)`` is for headers that carry VMs' IP
+    packets without their Ethernet: the identifier in which addresses are meant. ``tags`` says that a VM's frame within
+    gets an 802.1Q tag. ``decode_as(frame, at, following)`` is the value for Wireshark's ``-d`` without which it
+    misreads what stands here, and ``check_sequence`` that it takes the last four bytes for one. ``table`` is the Scapy
+    layer, if any.
     """
 
     name: str
     fields: tuple[Field, ...]
-    following: Callable[[bytes, int], str]
-    claims: tuple[tuple[str, int], ...] = ()
+    following: Callable[[bytes, int], Next]
+    claims: tuple[Claim, ...] = ()
     length: Callable[[bytes, int], int] | None = None
+    variant: Callable[[bytes, int], str] | None = None
+    shown: tuple[str, ...] = ()
+    group: tuple[str, str] | None = None
+    limit: tuple[str, str] | None = None
+    tunnel_id: str = ""
+    toward: Callable[[bytes, int], Place] | None = None
+    tenant: Callable[[bytes, int], int | None] | None = None
+    tags: bool = False
+    decode_as: Callable[[bytes, int, str], str] | None = None
+    check_sequence: bool = False
+    table: type[Packet] | None = None
 
     @property
     def minimum(self) -> int:
@@ -81,39 +106,40 @@ class Layer:
         return sum(f.bits for f in self.fields if f.flag == flag and f.value == value)
 
 
-def _number(frame: bytes, at: int) -> int:
+def number(frame: bytes, at: int) -> int:
+    """Two bytes."""
     return frame[at] << 8 | frame[at + 1]
 
 
-def _after_ethertype(offset: int) -> Callable[[bytes, int], str]:
-    return lambda frame, at: announced("ethertype", _number(frame, at + offset))
+def _after_ethertype(offset: int) -> Callable[[bytes, int], Next]:
+    return lambda frame, at: ("ethertype", number(frame, at + offset))
 
 
-def _after_ipv4(frame: bytes, at: int) -> str:
-    later_fragment = _number(frame, at + 6) & 0x1FFF
-    return "" if later_fragment else announced("ip-protocol", frame[at + 9])
+def _after_ipv4(frame: bytes, at: int) -> Next:
+    later_fragment = number(frame, at + 6) & 0x1FFF
+    return "" if later_fragment else ("ip-protocol", frame[at + 9])
 
 
-def _after_ipv6(frame: bytes, at: int) -> str:
-    return announced("ip-protocol", frame[at + 6])
+def _after_ipv6(frame: bytes, at: int) -> Next:
+    return "ip-protocol", frame[at + 6]
 
 
-def _after_udp(frame: bytes, at: int) -> str:
-    found = announced("udp-port", _number(frame, at + 2))
-    return "lisp-gpe" if found == "lisp" and frame[at + 8 : at + 9] and frame[at + 8] & 4 else found  # RFC 9305: P bit
+def _after_udp(frame: bytes, at: int) -> Next:
+    return "udp-port", number(frame, at + 2)
 
 
-def _ends(_frame: bytes, _at: int) -> str:
+def _ends(_frame: bytes, _at: int) -> Next:
     return ""
 
 
-def _then(name: str) -> Callable[[bytes, int], str]:
+def then(name: str) -> Callable[[bytes, int], Next]:
+    """Always the same header."""
     return lambda _frame, _at: name
 
 
 _ARP_FIELDS = (
     Field("hardware", 16),
-    Field("protocol", 16, _hexadecimal),
+    Field("protocol", 16, hexadecimal),
     Field("", 16),
     Field("operation", 16),
     Field("sender_mac", 48, _mac),
@@ -126,9 +152,10 @@ _ICMP_FIELDS = (Field("type", 8), Field("code", 8), Field("", 16), Field("", 32)
 ETH = Layer(
     # Ethernet (IEEE 802.3 clause 3): destination 6, source 6, EtherType 2
     "eth",
-    (Field("destination", 48, _mac), Field("source", 48, _mac), Field("type", 16, _hexadecimal)),
+    (Field("destination", 48, _mac), Field("source", 48, _mac), Field("type", 16, hexadecimal)),
     _after_ethertype(12),
-    (("ethertype", formats.BRIDGED_TYPE),),
+    (("ethertype", BRIDGED_TYPE),),
+    shown=("source", "destination"),
 )
 
 VLAN = Layer(
@@ -140,9 +167,10 @@ VLAN = Layer(
     # | PCP |D|       VLAN ID         |           EtherType           |
     # +-----+-+-----------------------+-------------------------------+
     "vlan",
-    (Field("priority", 3), Field("dei", 1), Field("id", 12), Field("type", 16, _hexadecimal)),
+    (Field("priority", 3), Field("dei", 1), Field("id", 12), Field("type", 16, hexadecimal)),
     _after_ethertype(2),
     (("ethertype", 0x8100), ("ethertype", 0x88A8)),
+    shown=("id",),
 )
 
 ARP = Layer("arp", _ARP_FIELDS, _ends, (("ethertype", 0x0806),))  # RFC 826
@@ -166,10 +194,10 @@ IPV4 = Layer(
     (
         Field("version", 4),
         Field("", 4),
-        Field("tos", 8, _hexadecimal),
+        Field("tos", 8, hexadecimal),
         Field("length", 16),
-        Field("id", 16, _hexadecimal),
-        Field("flags", 3, _hexadecimal),
+        Field("id", 16, hexadecimal),
+        Field("flags", 3, hexadecimal),
         Field("fragment", 13),
         Field("ttl", 8),
         Field("protocol", 8),
@@ -180,6 +208,9 @@ IPV4 = Layer(
     _after_ipv4,
     (("ethertype", 0x0800), ("ip-protocol", 4)),
     lambda frame, at: (frame[at] & 15) * 4,
+    shown=("source", "destination", "ttl"),
+    limit=("ttl", "ttl"),
+    toward=lambda frame, at: (_ipv4(int.from_bytes(frame[at + 16 : at + 20])), False),
 )
 
 IPV6 = Layer(
@@ -197,8 +228,8 @@ IPV6 = Layer(
     "ipv6",
     (
         Field("version", 4),
-        Field("class", 8, _hexadecimal),
-        Field("label", 20, _hexadecimal),
+        Field("class", 8, hexadecimal),
+        Field("label", 20, hexadecimal),
         Field("length", 16),
         Field("next", 8),
         Field("hops", 8),
@@ -207,13 +238,16 @@ IPV6 = Layer(
     ),
     _after_ipv6,
     (("ethertype", 0x86DD), ("ip-protocol", 41)),
+    shown=("source", "destination", "hops"),
+    toward=lambda frame, at: (_ipv6(int.from_bytes(frame[at + 24 : at + 40])), False),
 )
 
 UDP = Layer(  # RFC 768
     "udp",
-    (Field("source", 16), Field("destination", 16), Field("length", 16), Field("checksum", 16, _hexadecimal)),
+    (Field("source", 16), Field("destination", 16), Field("length", 16), Field("checksum", 16, hexadecimal)),
     _after_udp,
     (("ip-protocol", 17),),
+    shown=("source", "destination"),
 )
 
 TCP = Layer(  # RFC 9293, section 3.1
@@ -224,7 +258,7 @@ TCP = Layer(  # RFC 9293, section 3.1
         Field("sequence", 32),
         Field("acknowledgment", 32),
         Field("", 8),
-        Field("flags", 8, _hexadecimal),
+        Field("flags", 8, hexadecimal),
         Field("window", 16),
         Field("", 32),
     ),
@@ -236,77 +270,4 @@ TCP = Layer(  # RFC 9293, section 3.1
 ICMP = Layer("icmp", _ICMP_FIELDS, _ends, (("ip-protocol", 1),))  # RFC 792
 ICMPV6 = Layer("icmpv6", _ICMP_FIELDS, _ends, (("ip-protocol", 58),))  # RFC 4443
 
-
-# -- the overlays' formats -----------------------------------------------------------------------
-
-
-def _after_mpls(frame: bytes, at: int) -> str:
-    if not frame[at + 2] & 1:
-        return "mpls"
-    return "pwcw" if frame[at + 4 : at + 8] == formats.CONTROL_WORD else "eth"
-
-
-def _after_gre(frame: bytes, at: int) -> str:
-    return "" if frame[at + 1] & 7 else announced("ethertype", _number(frame, at + 2))
-
-
-def _after_lisp(frame: bytes, at: int) -> str:
-    return {4: "ip", 6: "ipv6"}.get(frame[at + 8] >> 4, "") if at + 8 < len(frame) else ""
-
-
-def _after_lisp_gpe(frame: bytes, at: int) -> str:
-    return {1: "ip", 2: "ipv6", 3: "eth"}.get(frame[at + 3], "")
-
-
-def _after_trill(frame: bytes, at: int) -> str:
-    return "" if frame[at] >> 6 else "eth"
-
-
-_FOLLOWING: dict[type[Packet], Callable[[bytes, int], str]] = {
-    formats.MPLS: _after_mpls,
-    formats.GRE: _after_gre,
-    formats.LISP: _after_lisp,
-    formats.LISP_GPE: _after_lisp_gpe,
-    formats.TRILL: _after_trill,
-}  # the others carry Ethernet and nothing else
-
-
-def _gre_length(frame: bytes, at: int) -> int:
-    return 4 + (frame[at] & 0b1011_0000).bit_count() * 4
-
-
-def _trill_length(frame: bytes, at: int) -> int:
-    return 6 + (_number(frame, at) >> 6 & 31) * 4
-
-
-_LENGTH = {formats.GRE: _gre_length, formats.TRILL: _trill_length}  # the others' never changes
-
-
-def _derived_field(field: Any) -> Field:
-    """A field of a Scapy layer; ``Any`` because Scapy's fields have no common type that says what is used here."""
-    name = "" if field.name.startswith("reserved") else field.name
-    optional = isinstance(field, formats.Optional)
-    flag, value, inside = (field.flag, field.value, field.fld) if optional else ("", 1, field)
-    return Field(name, inside.size, _hexadecimal if isinstance(inside, XBitField) else _decimal, flag, value)
-
-
-def _derived(table: type[Packet]) -> Layer:
-    """A format of :mod:`chimera.wire.formats` as the walk needs it."""
-    fields = tuple(_derived_field(f) for f in table.fields_desc if f.name != "options")
-    claims = tuple((space, number) for space, number, claimed in formats.CLAIMS if claimed is table)
-    return Layer(str(table().name), fields, _FOLLOWING.get(table, _then("eth")), claims, _LENGTH.get(table))
-
-
-LAYERS: dict[str, Layer] = {
-    layer.name: layer
-    for layer in (
-        ETH, VLAN, ARP, RARP, IPV4, IPV6, UDP, TCP, ICMP, ICMPV6, *(_derived(table) for table in formats.FORMATS)
-    )
-}  # fmt: skip
-_ANNOUNCED = {claim: layer.name for layer in LAYERS.values() for claim in layer.claims}
-_MINIMUM = {layer.name: layer.minimum for layer in LAYERS.values()}
-
-
-def announced(space: str, number: int) -> str:
-    """The layer that ``number`` announces in a number space; ``""`` where the table has none."""
-    return _ANNOUNCED.get((space, number), "")
+BASE = (ETH, VLAN, ARP, RARP, IPV4, IPV6, UDP, TCP, ICMP, ICMPV6)

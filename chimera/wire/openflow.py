@@ -24,7 +24,7 @@ _FIELD_BYTES = {
     "in_port": 4, "eth_dst": 6, "eth_src": 6, "eth_type": 2, "vlan_vid": 2, "ip_proto": 1,
     "ipv4_src": 4, "ipv4_dst": 4, "arp_op": 2, "arp_spa": 4, "arp_tpa": 4, "arp_sha": 6, "arp_tha": 6,
     "ipv6_src": 16, "ipv6_dst": 16, "icmpv6_type": 1, "ipv6_nd_target": 16, "ipv6_nd_sll": 6, "ipv6_nd_tll": 6,
-    "tunnel_id": 8, "tun_ipv4_src": 4, "tun_ipv4_dst": 4, "reg0": 4, "reg1": 4, "nw_ttl": 1,
+    "tunnel_id": 8, "tun_flags": 2, "tun_ipv4_src": 4, "tun_ipv4_dst": 4, "reg0": 4, "reg1": 4, "nw_ttl": 1,
     "nd_reserved": 4, "nd_options_type": 1,
 }  # fmt: skip
 

@@ -11,28 +11,20 @@ from scapy.layers.inet6 import IPv6, IPv46
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, bind_top_down
 
-from chimera.wire.formats import (
-    BRIDGED_TYPE,
-    CLAIMS,
-    FABRICPATH_TYPE,
-    GRE,
-    LISP,
-    LISP_GPE,
-    LISP_PORT,
-    MPLS,
-    OTV,
-    TRILL,
-    VXLAN,
-    ControlWord,
-    FabricPath,
-)
+from chimera.wire.formats import FORMATS, LAYERS, LISP, LISP_GPE, LISP_PORT, MPLS
+from chimera.wire.headers import walk
+from chimera.wire.layers import BRIDGED_TYPE
 
 _DYNAMIC_PORTS = 49152  # where the source ports of tunnels begin: RFC 7348 section 4.2.3, RFC 7510 section 3
 
+_TABLES = [layer.table for layer in FORMATS if layer.table]
+_FIELDS = {table: {field.name for field in table.fields_desc} for table in _TABLES}
+_TYPED = [table for table in _TABLES if "protocol" in _FIELDS[table]]  # which say what follows by an EtherType
 _LOWER: dict[str, tuple[tuple[type[Packet], str], ...]] = {
     "udp-port": ((UDP, "dport"),),
     "ip-protocol": ((IP, "proto"), (IPv6, "nh")),
-    "ethertype": ((Ether, "type"), (Dot1Q, "type"), (GRE, "protocol")),
+    "ethertype": ((Ether, "type"), (Dot1Q, "type"), *((table, "protocol") for table in _TYPED)),
+    "frame": (),  # nothing stands in front
 }
 
 
@@ -44,23 +36,27 @@ def _stands_on(lower: type[Packet], upper: type[Packet], **fields: int) -> None:
 
 
 def _bind() -> None:
-    for space, number, upper in CLAIMS:
-        for lower, field in _LOWER[space]:
-            _stands_on(lower, upper, **{field: number})
-    for lower in (VXLAN, OTV, TRILL, FabricPath, ControlWord):
-        _stands_on(lower, Ether)
+    for upper, claims in ((layer.table, layer.claims) for layer in FORMATS if layer.table):
+        for space, number in claims:
+            for lower, field in _LOWER[space]:
+                _stands_on(lower, upper, **{field: number})
+    for table in _TABLES:
+        if table not in (*_TYPED, MPLS, LISP, LISP_GPE):
+            _stands_on(table, Ether)
     bind_top_down(MPLS, MPLS, bottom=0)  # what follows is for MPLS itself to see
     bind_top_down(UDP, LISP_GPE, sport=_DYNAMIC_PORTS, dport=LISP_PORT)  # and LISP sees which of the two it is
     _stands_on(LISP, IPv46)
-    for number, upper in ((1, IP), (2, IPv6), (3, Ether)):
-        _stands_on(LISP_GPE, upper, next=number)
-    for number, upper in ((0x0800, IP), (0x86DD, IPv6), (BRIDGED_TYPE, Ether)):
-        _stands_on(GRE, upper, protocol=number)
+    for number, inner in ((1, IP), (2, IPv6), (3, Ether)):
+        _stands_on(LISP_GPE, inner, next=number)
+    for table in _TYPED:
+        for number, inner in ((0x0800, IP), (0x86DD, IPv6), (BRIDGED_TYPE, Ether)):
+            _stands_on(table, inner, protocol=number)
 
 
 _bind()
 
 
 def parse(frame: bytes) -> Packet:
-    """A frame as Scapy layers; FabricPath's header takes the place of the outer Ethernet's."""
-    return FabricPath(frame) if frame[12:14] == FABRICPATH_TYPE.to_bytes(2, "big") else Ether(frame)
+    """A frame as Scapy layers; a header that stands where the outer Ethernet's would comes first."""
+    first = LAYERS[next(walk(frame), ("eth", 0, 0))[0]]
+    return (first.table or Ether)(frame)

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from lab_support import lab, needs_lab, result
 
+from chimera.overlay import registry
+
 pytestmark = needs_lab
 
 LIMITS = {"vxlan": ("ttl", 64), "trill": ("hop count", 32), "fabricpath": ("ttl", 32)}  # field, and what it starts at
 TOPOLOGIES = ("dual-dc", "leaf-spine")
-SPREADING = ("vxlan", "mpls", "otv", "lisp", "trill", "fabricpath")
+SPREADING = [name for name in registry.OVERLAYS if name != "vlan"]
 ON_ONE_PATH = (("vlan",), ("mpls", "--set", "wire=ip"), ("otv", "--set", "wire=gre"))
 
 

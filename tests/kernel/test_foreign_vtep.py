@@ -204,6 +204,46 @@ def test_vxlan_by_scapy(tmp_path: Path) -> None:
         assert int.from_bytes(good[40:42]), "with a UDP checksum"
 
 
+# -- Geneve --------------------------------------------------------------------------------------------
+
+
+def test_geneve_by_hand(tmp_path: Path) -> None:
+    """RFC 8926 section 3.4: what an endpoint ignores, and what it must drop."""
+    with ground(tmp_path, "--overlay", "geneve") as there:
+        inner, web, red = there.vm_frame(), there.vni("web"), there.vni("app")
+
+        def made(
+            vni: int = web, version: int = 0, flags: int = 0, kind: int = 0x6558, options: bytes = b"",
+            words: int | None = None, last: int = 0, carried: bytes = inner,
+        ) -> bytes:  # fmt: skip
+            length = len(options) // 4 if words is None else words
+            header = bytes([version << 6 | length, flags]) + kind.to_bytes(2) + vni.to_bytes(3) + bytes([last])
+            return bytes(there.outer() / UDP(sport=50000, dport=6081) / Raw(header + options + carried))
+
+        oam, critical = 0x80, 0x40
+        option, must = b"\xff\xff\x01\x01data", b"\xff\xff\x81\x01data"
+        good = {
+            "as the lab sends it": made(),
+            "reserved bits": made(flags=0x3F, last=0xFF),
+            "an option that may be ignored": made(options=option),
+            "several": made(options=option * 15),
+        }
+        wrong = {
+            "another tenant": made(red),
+            "nobody's VNI": made(77),
+            "version 1": made(version=1),
+            "a control packet": made(flags=oam),
+            "an option that must be understood": made(flags=critical, options=must),
+            "IP inside": made(kind=0x0800, carried=inner[14:]),
+            "options longer than the packet": made(words=63),
+        }
+        plain = good["as the lab sends it"]
+        nothing_of(there, wrong)
+        nothing_of(there, cut_short(plain))
+        there.arrived(*garbage(plain[:50], "geneve"), *flipped(plain, 14, 50))
+        assert [s.frame for s in there.arrived(*good.values(), expect=len(good))] == [inner] * len(good)
+
+
 # -- MPLS ------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ SMALL = "underlay_mtu=1500"
 LABS = {
     "vxlan": ("vxlan", (), 1450),
     "vxlan flood": ("vxlan", ("--set", "mode=flood"), 1450),
+    "geneve": ("geneve", (), 1450),
     "lisp-gpe": ("lisp", ("--set", "wire=gpe"), 1464),
 }
 

@@ -21,6 +21,7 @@ from wire_labs import NO_TRANSLATORS, WIRES, checksum, ipv4, mac, udp
 
 from chimera.load import parse_topology
 from chimera.net import plan
+from chimera.overlay import registry
 from chimera.overlay.lisp import instance_id
 from chimera.overlay.mpls import label
 
@@ -49,17 +50,11 @@ bare_metal: {box: {uplink: tor}}
 clients: {"laptop": {uplink: r1}, "pc": {uplink: r1}}
 """
 LABS = {
-    "vlan": ("vlan", {}),
-    "vxlan": ("vxlan", {}),
+    **{name: (name, {}) for name in registry.OVERLAYS},
     "vxlan-anycast": ("vxlan", {"gateway": "anycast"}),
     "vxlan-flood": ("vxlan", {"mode": "flood"}),
-    "mpls": ("mpls", {}),
-    "lisp": ("lisp", {}),
     "lisp-gpe": ("lisp", {"wire": "gpe"}),
-    "otv": ("otv", {}),
     "otv-gre": ("otv", {"wire": "gre"}),
-    "trill": ("trill", {}),
-    "fabricpath": ("fabricpath", {}),
 }
 RED, BLUE = ("red1", "red2", "red3"), ("mallory", "web2")
 CARRIERS = ("tor", "r1", "hv1", "hv2", "gw1")
@@ -142,6 +137,7 @@ class Ground:
         vxlan = b"\x08\0\0\0" + vni.to_bytes(3) + b"\0"
         return {
             "VXLAN": (17, udp(50000, 4789, vxlan + frame)),
+            "Geneve": (17, udp(50000, 6081, b"\0\0\x65\x58" + vni.to_bytes(3) + b"\0" + frame)),
             "OTV": (17, udp(50000, 8472, vxlan + frame)),
             "MPLS in UDP": (17, udp(50000, 6635, entry + bytes(4) + frame)),
             "MPLS in GRE": (47, b"\0\0\x88\x47" + entry + frame),
@@ -429,6 +425,7 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 ON_THE_WIRE = {
     "vxlan": "VXLAN",
+    "geneve": "Geneve",
     "mpls": "MPLS in UDP",
     "otv": "OTV",
     "otv-gre": "MPLS in GRE",

@@ -15,7 +15,7 @@ from scapy.packet import Packet
 
 from chimera.measure.pcapng import add_check_sequences, write_header
 from chimera.model.topology import Port
-from chimera.wire.formats import GRE, LISP, LISP_GPE, MPLS, OTV, TRILL, VXLAN, ControlWord, FabricPath
+from chimera.wire.formats import GRE, LISP, LISP_GPE, MPLS, OTV, TRILL, VXLAN, ControlWord, FabricPath, Geneve
 from tests import judge
 from tests.judge import needs_tcpdump, needs_tshark
 from tests.wire_frames import NODE_A, NODE_B, VM_A, arp_frame, outer, tagged, udp, vm_frame, wires
@@ -35,6 +35,27 @@ def vxlan(r: Random) -> Case:
     flags, reserved, vni, last = _bits(r, 8, 24, 24, 8)
     packet = outer() / udp() / VXLAN(flags=flags, reserved=reserved, vni=vni, reserved2=last) / vm_frame()
     return packet, {**_vxlan_bits(flags, reserved), "vxlan.vni": [vni], "vxlan.reserved8": [last]}
+
+
+def geneve(r: Random) -> Case:
+    """Options of a class that nobody has, for Wireshark looks into those that it knows."""
+    o, c, reserved, vni, last, words, kind = _bits(r, 1, 1, 6, 24, 8, 5, 8)
+    option = b"\xff\xff" + bytes([kind, words]) + r.randbytes(4 * words) if r.getrandbits(1) else b""
+    packet = outer() / udp() / Geneve(o=o, c=c, reserved=reserved, vni=vni, reserved2=last, options=option) / vm_frame()
+    return packet, {
+        "geneve.version": [0],
+        "geneve.flags.oam": [o],
+        "geneve.flags.critical": [c],
+        "geneve.flags.reserved": [int(reserved > 0)],  # six bits, of which Wireshark says whether there is any
+        "geneve.flags": [o << 7 | c << 6 | reserved],
+        "geneve.proto_type": [0x6558],
+        "geneve.vni": [vni],
+        "geneve.reserved": [last],
+        "geneve.option.class": [0xFFFF] if option else [],
+        "geneve.option.type": [kind] if option else [],
+        "geneve.option.length": [len(option)] * (2 if option else 1),  # of all, and of the one there is
+        "eth.src": [_mac(NODE_A), _mac(VM_A)],
+    }
 
 
 def otv(r: Random) -> Case:
@@ -189,7 +210,9 @@ def _last_label(packet: Packet) -> int:
     return int(label.label)
 
 
-BUILDERS = [vxlan, otv, mpls_udp, mpls_gre, mpls_ip, two_labels, control_word, gre, lisp, lisp_gpe, trill, fabricpath]
+BUILDERS = [
+    vxlan, geneve, otv, mpls_udp, mpls_gre, mpls_ip, two_labels, control_word, gre, lisp, lisp_gpe, trill, fabricpath,
+]  # fmt: skip
 
 
 def _options(packets: list[Packet]) -> list[str]:

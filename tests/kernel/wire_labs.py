@@ -21,6 +21,7 @@ from chimera.model.topology import Segment, Topology
 from chimera.net import probes
 from chimera.overlay import registry
 from chimera.overlay.base import check_options
+from tests.wire_frames import VARIANTS, vm_frame, wires
 
 NO_TRANSLATORS = "; ".join(found.detail for found in (probes.ebpf(), probes.translators()) if not found.present)
 needs_translators = pytest.mark.skipif(bool(NO_TRANSLATORS), reason=f"no eBPF translators: {NO_TRANSLATORS}")
@@ -34,8 +35,8 @@ class Wire:
     """An overlay in one of its spellings; ``overhead`` is by how many bytes frames grow."""
 
     overlay: str
-    overhead: int
     options: Mapping[str, str]
+    overhead: int
 
     @property
     def translated(self) -> bool:
@@ -53,19 +54,8 @@ class Wire:
 
 
 WIRES = {
-    "vxlan": Wire("vxlan", 50, {}),
-    "mpls-udp": Wire("mpls", 50, {"wire": "udp"}),
-    "mpls-udp-bare": Wire("mpls", 46, {"wire": "udp", "control_word": "off"}),
-    "mpls-gre": Wire("mpls", 46, {"wire": "gre"}),
-    "mpls-gre-bare": Wire("mpls", 42, {"wire": "gre", "control_word": "off"}),
-    "mpls-ip": Wire("mpls", 42, {"wire": "ip"}),
-    "mpls-ip-bare": Wire("mpls", 38, {"wire": "ip", "control_word": "off"}),
-    "lisp": Wire("lisp", 36, {"wire": "lisp"}),
-    "lisp-gpe": Wire("lisp", 36, {"wire": "gpe"}),
-    "otv": Wire("otv", 50, {"wire": "udp"}),
-    "otv-gre": Wire("otv", 42, {"wire": "gre"}),
-    "trill": Wire("trill", 24, {}),
-    "fabricpath": Wire("fabricpath", 16, {}),
+    name.replace(", ", " ").replace(" ", "-"): Wire(*VARIANTS[name], overhead)
+    for name, (_, overhead) in wires(vm_frame()).items()
 }
 
 PATH = ("hv1", "leaf1", "r1", "r2", "leaf2", "hv3")  # from web1 to web4
@@ -218,7 +208,7 @@ def _shot(spy: Spy, vm: str, frames: list[bytes]) -> list[Seen]:
 
 # -- random frames -----------------------------------------------------------------------------------
 
-TUNNEL_PORTS = (4789, 6635, 4341, 8472)
+TUNNEL_PORTS = (4789, 6081, 6635, 4341, 8472)
 LARGEST = 1514
 
 

@@ -16,13 +16,18 @@ SLOW = replace(MOVE, vantage_points=[SEEN, replace(SEEN, name="laptop", outage_m
 STRAIGHT = PathReport("web4", "web1", "before", 20.1, 2.0, ["web4", "hv3", "r2", "r1", "hv1", "web1"])
 LONG = structs.replace(STRAIGHT, when="after", wan_crossings=4.0, rtt_ms=40.25)
 CONTROLLER, FLOOD = {"mode": "controller"}, {"mode": "flood"}
-VXLAN = Wire(["eth", "ip", "udp", "vxlan", "eth"], 50)
+WIRES = {"vxlan": Wire(["eth", "ip", "udp", "vxlan", "eth"], 50), "vlan": Wire(["eth", "vlan"], 4)}
 
 
 def notes(
-    overlay: str, options: dict[str, str], moves: list[Migration], paths: list[PathReport], bum: Bum, wire: Wire = VXLAN
+    overlay: str,
+    options: dict[str, str],
+    moves: list[Migration],
+    paths: list[PathReport],
+    bum: Bum,
+    wire: Wire | None = None,
 ) -> list[str]:
-    return explain.notes(overlay, options, moves, paths, bum, wire)
+    return explain.notes(overlay, options, moves, paths, bum, wire or WIRES[overlay])
 
 
 def test_nothing_out_of_the_ordinary_needs_no_words() -> None:
@@ -43,6 +48,13 @@ def test_what_could_not_be_decoded_is_said_and_not_counted() -> None:
     unknown = Wire(["eth", "ip", "udp", "unknown"], 54, link="wan")
     (note,) = notes("vxlan", CONTROLLER, [], [], Bum(0), unknown)
     assert note.startswith("On wan the VMs' frames are in a format that the lab does not decode: behind eth / ip")
+
+
+def test_frames_in_another_format_than_the_overlays_are_no_silent_matter() -> None:
+    (note,) = notes("vxlan", CONTROLLER, [], [], Bum(0), Wire(["eth", "ip", "udp", "otv", "eth"], 50, link="wan"))
+    assert note.startswith("On wan frames are eth / ip / udp / otv / eth, and not eth / ip / udp / vxlan / eth, which")
+    for nothing_to_say in (Wire(), Wire(["eth"], 0, link="access")):
+        assert notes("vlan", {}, [], [], Bum(0), nothing_to_say) == []
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def test_a_capture_without_probes_says_nothing() -> None:
 # -- broadcast, unknown unicast, multicast -------------------------------------------------
 
 
-def bum(frames: Iterable[Frame], toward: Toward, located: Located) -> Bum:
-    found = copies(frames, toward, located)
+def bum(frames: Iterable[Frame], toward: Toward, located: Located, endpoints: Iterable[str] = ()) -> Bum:
+    found = copies(frames, toward, located, {*endpoints})
     counts = (found[kind] for kind in ("broadcast", "unknown_unicast", "multicast"))
     return Bum(found.total() - found[UNDECODED], *counts, undecoded=found[UNDECODED])
 
@@ -161,7 +161,7 @@ def test_the_underlays_own_frames_are_not_counted() -> None:
 @pytest.mark.parametrize(
     "unknown",
     [
-        eth() / IP(**ENDS[IP]) / UDP(dport=6081) / (bytes(8) + bytes(vm_frame())),  # Geneve
+        eth() / IP(**ENDS[IP]) / UDP(dport=7471) / (bytes(18) + bytes(vm_frame())),  # STT's port, over UDP
         eth() / IP(**ENDS[IP], proto=115) / (bytes(4) + bytes(vm_frame(dst="ff:ff:ff:ff:ff:ff"))),  # L2TPv3
         Ether(src=VM_A, dst=VM_B, type=0x88E7) / (bytes(4) + bytes(vm_frame())),  # provider backbone bridging
         eth() / IP(**ENDS[IP]) / UDP(dport=4789) / bytes(vxlan(vm_frame()))[42:54],  # nothing whole within
@@ -173,9 +173,17 @@ def test_a_format_that_is_not_known_is_not_counted_as_nothing(unknown: Packet) -
     assert (found.wan_frames, found.undecoded) == (0, 1)
 
 
+def test_what_tunnel_endpoints_tell_each_other_is_not_counted_as_nothing() -> None:
+    """A VM's broadcast has no probe in it by which it could be found."""
+    vteps = ("192.0.2.1", "192.0.2.2")
+    unknown = outer() / UDP(dport=7784) / (bytes(16) + bytes(arp_frame()))
+    others = [outer(dst) / UDP(dport=port) / bytes(40) for dst, port in (("192.0.2.9", 7784), (vteps[1], 3784))]
+    assert bum([frame(p) for p in (unknown, *others)], toward_edge, at_vtep, vteps).undecoded == 1
+
+
 def test_the_stack_of_an_unknown_format_ends_with_a_word_for_it() -> None:
-    geneve = eth() / IP(**ENDS[IP]) / UDP(dport=6081) / (bytes(8) + bytes(vm_frame()))
-    assert wire([frame(geneve)], "wan").stack == ["eth", "ip", "udp", "unknown"]
+    unknown = eth() / IP(**ENDS[IP]) / UDP(dport=7471) / (bytes(18) + bytes(vm_frame()))
+    assert wire([frame(unknown)], "wan").stack == ["eth", "ip", "udp", "unknown"]
 
 
 def test_in_a_vlan_the_side_of_the_link_decides() -> None:

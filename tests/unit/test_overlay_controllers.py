@@ -40,7 +40,7 @@ def test_the_same_news_twice_is_no_news() -> None:
     here.port("v1", 5)
     assert here.port("v1", 5) == []
     assert here.named({"v1": WEB}) == []
-    assert here.ports({"v1": 5, "vxlan0": 60001}) == []
+    assert here.ports({"v1": 5, "tunnel0": 60001}) == []
     assert here.port("v1", 6) == [PortUp("hv1", "web", "02:00:00:00:00:01", 6)]
 
 

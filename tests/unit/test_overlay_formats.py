@@ -100,7 +100,7 @@ def test_otv_has_the_vni_as_its_instance() -> None:
     assert on_the_wire(made, "r1", mac(made, "r2")) == [(5001, "192.0.2.3")]
 
 
-@pytest.mark.parametrize("overlay", ["vxlan", "otv"])
+@pytest.mark.parametrize("overlay", ["vxlan", "geneve", "otv"])
 def test_a_broadcast_is_a_copy_for_each_switch_with_members(overlay: str) -> None:
     made = running(overlay)
     assert on_the_wire(made, "r1", GROUP) == [(5001, "192.0.2.1"), (5001, "192.0.2.3")]
@@ -108,7 +108,7 @@ def test_a_broadcast_is_a_copy_for_each_switch_with_members(overlay: str) -> Non
     assert on_the_wire(made, "r1", GROUP) == [(5001, "192.0.2.1")]
 
 
-@pytest.mark.parametrize("overlay", ["vxlan", "mpls", *FABRICS])
+@pytest.mark.parametrize("overlay", ["vxlan", "geneve", "mpls", *FABRICS])
 def test_no_copy_is_for_a_switch_with_an_anycast_leg_alone(overlay: str) -> None:
     made = running(overlay, gateway="anycast")
     made.happen(PortDown("hv1", "r3"), PortDown("hv3", "r2"), PortUp("hv3", "hv3/red/web", "", 50001))
@@ -170,6 +170,7 @@ MPLS_UDP, MPLS_GRE, MPLS_IP, CONTROL_WORD = 0, 1, 2, 16
     ("overlay", "given", "translator", "added"),
     [
         ("vxlan", {}, None, 50),
+        ("geneve", {}, None, 50),
         ("mpls", {}, Translator("mpls", MPLS_UDP + CONTROL_WORD), 50),
         ("mpls", {"control_word": "off"}, Translator("mpls", MPLS_UDP), 46),
         ("mpls", {"wire": "gre"}, Translator("mpls", MPLS_GRE + CONTROL_WORD), 46),
@@ -194,10 +195,21 @@ def test_fabrics_are_asked_for() -> None:
     assert wanted == {"trill": FabricKind.TRILL, "fabricpath": FabricKind.FABRICPATH}
 
 
+VXLAN = ("vxlan", "4789")  # what a translator turns into something else
+
+
 @pytest.mark.parametrize(
     ("overlay", "options", "port"),
-    [("otv", {}, "8472"), ("otv", {"wire": "gre"}, "4789"), ("mpls", {}, "4789"), *((f, {}, "4789") for f in FABRICS)],
+    [
+        ("geneve", {}, ("geneve", "6081")),
+        ("otv", {}, ("vxlan", "8472")),
+        ("lisp", {}, ("vxlan", "4341")),
+        ("lisp", {"wire": "gpe"}, ("vxlan", "4341")),
+        *((*made, VXLAN) for made in (("vxlan", {}), ("otv", {"wire": "gre"}), ("mpls", {}))),
+        *((fabric, {}, VXLAN) for fabric in FABRICS),
+    ],
 )
-def test_every_tunnel_is_a_vxlan_port(overlay: str, options: dict[str, str], port: str) -> None:
+def test_every_tunnel_is_a_port_of_open_vswitchs(overlay: str, options: dict[str, str], port: tuple[str, str]) -> None:
     (tunnel,) = registry.get(overlay).ports(inventory(overlay, **options), "hv2")
-    assert (tunnel.type, tunnel.ofport, dict(tunnel.options)["dst_port"]) == ("vxlan", TUNNEL, port)
+    assert (tunnel.type, dict(tunnel.options)["dst_port"]) == port
+    assert (tunnel.name, tunnel.ofport, dict(tunnel.options)["local_ip"]) == ("tunnel0", TUNNEL, "192.0.2.2")

@@ -25,6 +25,7 @@ VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "vxlan": ("vxlan", {}),
     "vxlan-anycast": ("vxlan", {"gateway": "anycast"}),
     "vxlan-flood": ("vxlan", {"mode": "flood"}),
+    "geneve": ("geneve", {}),
     "mpls": ("mpls", {}),
     "lisp": ("lisp", {}),
     "lisp-anycast": ("lisp", {"gateway": "anycast"}),

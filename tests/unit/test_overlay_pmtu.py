@@ -141,7 +141,8 @@ def test_what_may_not_be_fragmented_is_not() -> None:
 
 # -- switches and control ------------------------------------------------------------------
 
-OVERLAYS = [("vxlan", {}), ("vxlan", {"mode": "flood"}), ("mpls", {}), ("otv", {}), ("lisp", {}), ("trill", {})]
+UNGUARDED = ("vlan", "fabricpath")  # bridges tell nobody; the other's first frames go to the controller in any case
+OVERLAYS = [*((name, {}) for name in registry.OVERLAYS if name not in UNGUARDED), ("vxlan", {"mode": "flood"})]
 
 
 def sent(made: Lab, vm: str, to: str, packet_bytes: int) -> list[int]:
@@ -269,6 +270,7 @@ def test_a_lab_whose_packets_fit_needs_nothing() -> None:
         ("vxlan", 1500, 1450),
         ("vxlan", 1550, 1500),
         ("vxlan", 1549, 1499),
+        ("geneve", 1500, 1450),
         ("lisp", 1500, 1464),
         ("fabricpath", 1510, 1494),
     ],

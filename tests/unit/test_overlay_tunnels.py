@@ -20,6 +20,7 @@ from chimera.model.control import (
     WithdrawHost,
 )
 from chimera.model.flow import Output
+from chimera.overlay import registry
 from chimera.overlay.ports import TUNNEL
 
 
@@ -39,14 +40,9 @@ class Tunnels:
         return running(self.overlay, **self.options, **more)
 
 
-OVERLAYS = {
-    "vxlan": Tunnels("vxlan"),
-    "mpls": Tunnels("mpls"),
-    "otv": Tunnels("otv"),
-    "otv-gre": Tunnels("otv", {"wire": "gre"}),
-    "trill": Tunnels("trill"),
-    "fabricpath": Tunnels("fabricpath"),
-}
+OTHERS = ("vlan", "lisp")  # no tunnels, and tunnels that carry no Ethernet: files of their own
+OVERLAYS = {name: Tunnels(name) for name in registry.OVERLAYS if name not in OTHERS}
+OVERLAYS["otv-gre"] = Tunnels("otv", {"wire": "gre"})
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -323,7 +319,7 @@ def assert_known_only(made: Lab) -> None:
         taken = [
             dict(flow.match)
             for flow in switch.flows.values()
-            if (flow.table, dict(flow.match).get("in_port")) == (0, TUNNEL)
+            if (flow.table, dict(flow.match).get("in_port")) == (0, TUNNEL) and flow.actions
         ]
         assert sorted(str(match.get("tun_ipv4_src")) for match in taken) == sorted(
             made.address(other) for other in made.switches if other != name
@@ -342,3 +338,11 @@ def test_a_foreign_vtep_of_the_inventory_is_known() -> None:
     made.happen(SwitchUp("hv1"))
     sources = [dict(flow.match).get("tun_ipv4_src") for flow in made.switches["hv1"].flows.values() if flow.table == 0]
     assert "192.0.2.99" in sources
+
+
+def test_a_geneve_control_packet_carries_nobodys_frame() -> None:
+    """RFC 8926 section 3.4: an endpoint must not forward its payload, though all else is as it should be."""
+    made = running("geneve")
+    arrived = {"tunnel_id": 5001, "eth_src": mac(made, "r1"), "eth_dst": mac(made, "r2"), "tun_ipv4_src": "192.0.2.2"}
+    assert [port for port, _ in made.switches["hv3"].forward(TUNNEL, {**arrived, "tun_flags": 0})] == [2]
+    assert made.switches["hv3"].forward(TUNNEL, {**arrived, "tun_flags": 1}) == []

@@ -277,6 +277,15 @@ def test_every_question_of_the_essay_is_asked_and_answered_as_far_as_it_was_meas
     assert "no difference measured" in otv[: otv.index("VXLAN on physical switches")]
 
 
+def test_what_came_after_the_essay_is_asked_and_not_counted_as_its_question() -> None:
+    vxlan = samples.over("vxlan")
+    geneve = replace(vxlan, lab=replace(vxlan.lab, overlay="geneve"))
+    text = Page(render_comparison([Column("vxlan", vxlan), Column("geneve", geneve)])).text
+    later = text[text.index("Geneve on the hypervisor (it came after the essay)") :]
+    assert later[: later.index("Not measured in these runs")].count("the same") == 4
+    assert "figures for 1 of 7 of its questions" in text
+
+
 def test_without_its_rival_a_question_says_so() -> None:
     text = Page(render_comparison([Column("vxlan", samples.over("vxlan")), Column("vlan", samples.over("vlan"))])).text
     assert "vxlan mode=flood was not run here" in text

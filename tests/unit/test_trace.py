@@ -10,11 +10,11 @@ from scapy.layers.inet import IP
 from scapy.packet import Packet
 
 from chimera.measure.pcapng import Frame, write_header
-from chimera.measure.trace import _framed, _on_the_wire, _peers, _show, _tunnel
+from chimera.measure.trace import _framed, _on_the_wire, _peers, _tunnel
 from chimera.measure.wireshark import decode_as
 from chimera.model.topology import Link, Port
 from chimera.wire.formats import LISP_GPE
-from chimera.wire.headers import carried, dissect
+from chimera.wire.headers import carried, dissect, identified
 from tests.wire_frames import arp_frame, outer, udp, vm_frame, wires
 
 PEERS = _peers([Link("up", Port("hv1", "eth0"), Port("leaf1", "eth1"))])
@@ -39,6 +39,7 @@ def test_a_translated_sighting_shows_what_the_other_end_sent_last() -> None:
     ("wire", "shown"),
     {
         "vxlan": "vxlan vni=11259375",
+        "geneve": "geneve vni=11259375",
         "otv udp": "otv overlay=0 instance=11259375",
         "mpls udp": "mpls label=703710 tc=5 bottom=1 ttl=61",
         "mpls gre": "gre protocol=0x8847",
@@ -50,15 +51,17 @@ def test_a_translated_sighting_shows_what_the_other_end_sent_last() -> None:
     }.items(),
 )
 def test_the_identifying_fields_of_every_format_are_shown(wire: str, shown: str) -> None:
-    assert shown in [_show(header) for header in dissect(bytes(WIRES[wire][0]))]
+    assert shown in [identified(header) for header in dissect(bytes(WIRES[wire][0]))]
 
 
 def test_a_frame_on_a_tree_shows_its_group_and_no_switch() -> None:
-    (shown, *_) = (_show(header) for header in dissect(bytes(wires(arp_frame())["fabricpath"][0])))
+    (shown, *_) = (identified(header) for header in dissect(bytes(wires(arp_frame())["fabricpath"][0])))
     assert shown == "fabricpath source_switch=2748 source_subswitch=0 source_lid=101 ftag=2 ttl=32 (multi-destination)"
 
 
-@pytest.mark.parametrize(("wire", "name"), [("vxlan", "vxlan"), ("otv udp", "otv"), ("lisp gpe", "lisp-gpe")])
+@pytest.mark.parametrize(
+    ("wire", "name"), [("vxlan", "vxlan"), ("geneve", "geneve"), ("otv udp", "otv"), ("lisp gpe", "lisp-gpe")]
+)
 def test_what_the_tunnel_port_takes_becomes_its_metadata(wire: str, name: str) -> None:
     ends = "tun_src=192.0.2.1,tun_dst=192.0.2.2"
     assert _tunnel(bytes(WIRES[wire][0])) == f"in_port=60001,tun_id=11259375,{ends}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scapy.fields import BitFieldLenField
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
@@ -21,9 +23,12 @@ from chimera.wire.formats import (
     LISP_GPE,
     MPLS,
     TRILL,
+    VXLAN,
     ControlWord,
     FabricPath,
+    Geneve,
     Optional,
+    table_of,
 )
 from chimera.wire.headers import carried, dissect
 from chimera.wire.stacks import parse
@@ -31,6 +36,7 @@ from tests.wire_frames import VM_B, arp_frame, fabricpath, outer, trill, udp, vm
 
 FIXED = {LISP: {"reserved": 0}, LISP_GPE: {"p": 1}}  # the P bit is what tells the two apart
 WIRES = wires(vm_frame())
+TABLES = [layer.table for layer in FORMATS]
 
 
 @st.composite
@@ -42,7 +48,7 @@ def headers(draw: st.DrawFn, table: type[Packet]) -> dict[str, Any]:
             continue
         if field.name == "options":
             values["options"] = draw(st.binary(max_size=31).map(lambda words: words * 4))
-        elif field.name != "op_length":  # follows from the options
+        elif not isinstance(field, BitFieldLenField):  # follows from the options
             fixed = FIXED.get(table, {}).get(field.name)
             values[field.name] = draw(st.integers(0, (1 << field.size) - 1)) if fixed is None else fixed
     return values
@@ -59,7 +65,7 @@ def below(table: type[Packet]) -> Packet | None:
     return outer() / udp() / MPLS() if table is ControlWord else outer() / udp()
 
 
-@pytest.mark.parametrize("table", FORMATS)
+@pytest.mark.parametrize("table", TABLES)
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_table_builds_what_it_reads(table: type[Packet], data: st.DataObject) -> None:
@@ -70,7 +76,7 @@ def test_a_table_builds_what_it_reads(table: type[Packet], data: st.DataObject) 
     assert not read.payload
 
 
-@pytest.mark.parametrize("table", FORMATS)
+@pytest.mark.parametrize("table", TABLES)
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_the_walk_reads_the_same_as_scapy(table: type[Packet], data: st.DataObject) -> None:
@@ -86,8 +92,8 @@ def test_the_walk_reads_the_same_as_scapy(table: type[Packet], data: st.DataObje
     assert found.length_bytes == len(bytes(header))
     options = len(values.pop("options", b""))
     expected = {name: value for name, value in values.items() if not name.startswith("reserved")}
-    if table is TRILL:
-        expected["op_length"] = options // 4
+    if counted := next((f.name for f in table.fields_desc if isinstance(f, BitFieldLenField)), ""):
+        expected[counted] = options // 4
     assert {name: int(text, 0) for name, text in found.fields.items()} == expected
 
 
@@ -106,6 +112,7 @@ def test_a_frame_carries_the_vms_and_is_longer_by_the_overhead(wire: str) -> Non
     ("wire", "stack"),
     {
         "vxlan": "eth ip udp vxlan eth",
+        "geneve": "eth ip udp geneve eth",
         "mpls udp": "eth ip udp mpls pwcw eth",
         "mpls udp, no control word": "eth ip udp mpls eth",
         "mpls gre": "eth ip gre mpls pwcw eth",
@@ -167,10 +174,22 @@ def test_labels_stack_and_only_zeros_are_a_control_word() -> None:
     assert ControlWord not in parse(bytes(numbered))
 
 
-def test_gre_of_another_version_and_trill_of_another_version_are_not_understood() -> None:
+def test_headers_of_another_version_are_not_understood() -> None:
     pptp = outer() / GRE(version=1) / MPLS() / vm_frame()
-    later = Ether(src=VM_B, dst=VM_B) / TRILL(version=1) / vm_frame()
-    assert carried(bytes(pptp)) is carried(bytes(later)) is None
+    later = [
+        Ether(src=VM_B, dst=VM_B) / TRILL(version=1) / vm_frame(),
+        outer() / udp() / Geneve(version=1) / vm_frame(),
+    ]
+    assert [carried(bytes(p)) for p in (pptp, *later)] == [None] * 3
+
+
+def test_geneve_says_what_it_carries_and_how_long_its_options_are() -> None:
+    routed = outer() / udp() / Geneve(vni=5, protocol=0x0800) / vm_frame()[IP]
+    optioned = outer() / udp() / Geneve(vni=5, options=bytes(12)) / vm_frame()
+    assert carried(bytes(routed)) is None
+    assert [h.name for h in dissect(bytes(routed))][3:5] == ["geneve", "ip"]
+    found = carried(bytes(optioned))
+    assert found and (found.overhead_bytes, found.frame) == (62, bytes(vm_frame()))
 
 
 def test_other_payloads_of_gre_and_of_lisp_gpe() -> None:
@@ -200,3 +219,11 @@ def test_the_walk_loads_scapys_tables_and_not_its_network() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(loaded) == {"scapy.layers", "scapy.layers.l2"}
     assert UDP.__module__ == "scapy.layers.inet"
+
+
+def test_two_formats_of_one_name_or_one_number_are_refused() -> None:
+    vxlan = next(layer for layer in FORMATS if layer.table is VXLAN)
+    with pytest.raises(ValueError, match="two headers are called vxlan"):
+        table_of((vxlan, vxlan))
+    with pytest.raises(ValueError, match="udp-port 4789 announces vxlan, and other as well"):
+        table_of((vxlan, replace(vxlan, name="other")))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.all import ARP, ICMP, IP, TCP, UDP, VXLAN, Dot1Q, Ether, ICMPv6EchoRequest, IPv6, Raw
 
+from chimera.wire.formats import LAYERS
 from chimera.wire.headers import carried, dissect, inner
-from chimera.wire.layers import LAYERS
 from chimera.wire.probe import MAGIC, PROBE, PROBE_BYTES, ProbeMark, find_probe, vm_frame_bytes
 
 VM_A, VM_B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -77,7 +77,8 @@ def test_lengths_count_options() -> None:
 def test_every_table_covers_whole_bytes() -> None:
     assert {name: layer.minimum for name, layer in LAYERS.items()} == {
         "eth": 14, "vlan": 4, "arp": 28, "rarp": 28, "ip": 20, "ipv6": 40, "udp": 8, "tcp": 20, "icmp": 8, "icmpv6": 8,
-        "vxlan": 8, "otv": 8, "mpls": 4, "pwcw": 4, "gre": 4, "lisp": 8, "lisp-gpe": 8, "trill": 6, "fabricpath": 16,
+        "vxlan": 8, "geneve": 8, "otv": 8, "mpls": 4, "pwcw": 4, "gre": 4, "lisp": 8, "lisp-gpe": 8, "trill": 6,
+        "fabricpath": 16,
     }  # fmt: skip
 
 
