@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from chimera.wire.ovsdb import Ovsdb, OvsdbError, Update
+from chimera.ovsdb import Ovsdb, OvsdbError, Update
 from controllers.attachments import Identity, identity
 
 _COLUMNS = {"Interface": ["name", "external_ids"]}

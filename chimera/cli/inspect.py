@@ -115,9 +115,7 @@ def links(found: Iterable[dict[str, Any]]) -> None:
 
 
 def _measured(found: Iterable[dict[str, Any]]) -> None:
-    rows = [
-        (m["link"], m["direction"].replace("->", " → "), impairment(m["asked"]), _rounded(m["got"])) for m in found
-    ]
+    rows = [(m["link"], m["direction"].replace("->", " → "), impairment(m["asked"]), _rounded(m["got"])) for m in found]
     table("Impaired links: configured and measured", ("link", "direction", "configured", "measured"), rows)
 
 

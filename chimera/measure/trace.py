@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from chimera.measure import pcapng
 from chimera.measure.instruments import PROBE_PORT
 from chimera.measure.recorder import Recorder, incomplete, start_capture
 from chimera.model.errors import InputError, not_one_of
@@ -19,6 +18,7 @@ from chimera.model.result import Header
 from chimera.model.topology import Endpoint, Kind, Link, Port
 from chimera.net.network import Network
 from chimera.overlay.ports import TUNNEL
+from chimera.wire import pcapng
 from chimera.wire.headers import Carried, carried, dissect
 from chimera.wire.probe import find_probe
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from chimera.measure import pcapng
+from chimera.wire import pcapng
 from chimera.wire.headers import walk
 
 
