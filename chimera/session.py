@@ -33,7 +33,7 @@ from chimera.model.result import (
 from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
-from chimera.net import netns, network, plan, processors
+from chimera.net import netns, network, processors
 from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
@@ -47,6 +47,7 @@ from chimera.scenario.figures import holds
 from chimera.scenario.lab import Expect, Lab
 from chimera.scenario.migration import Migrator, Settings
 from chimera.scenario.scripts import Script, find_script, migration_settings
+from chimera.underlay import plan
 
 OPENFLOW_PORT = 6653
 WORK = Path("/run/lab")  # in the sandbox: its own memory

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from chimera.agents.attachments import Identity, identity
-from chimera.wire.ovsdb import Ovsdb, OvsdbError, Update
+from chimera.ovsdb import Ovsdb, OvsdbError, Update
 
 _COLUMNS = {"Interface": ["name", "external_ids"]}
 _RETRY_S, _RETRY_MAX_S = 0.02, 0.5

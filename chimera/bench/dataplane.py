@@ -15,10 +15,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from chimera.bench.floor import plain_bridge
 from chimera.bench.isolated import standing
 from chimera.measure.probes import read_stream
 from chimera.measure.recorder import Recorder
-from chimera.net import netns, stock
+from chimera.net import netns
 from chimera.overlay.registry import OVERLAYS
 from chimera.session import Experiment, bring_up, need_machine, prepare
 
@@ -76,7 +77,7 @@ class Subject:
             need_machine(self.experiment)
 
         def build() -> Callable[[str], Figures]:
-            ends = _overlay(self.experiment) if self.experiment else stock.plain_bridge(1500)
+            ends = _overlay(self.experiment) if self.experiment else plain_bridge(1500)
             return lambda what: _answer(what, ends, seconds)
 
         return build

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chimera.bench.floor import floor, proportional_memory_mb
 from chimera.bench.isolated import isolated
 from chimera.load import parse_topology
-from chimera.net import stock
+from chimera.net.stock import one_switch_for_all, stock_mininet
 from chimera.session import bring_up, prepare_topology
 
 VMS_PER_HYPERVISOR = 10
@@ -48,13 +49,22 @@ def _rows(progress: Callable[[str], None], sizes: tuple[int, ...]) -> Iterator[R
 
 
 def _stock(switches: int, hosts: int) -> Row:
-    found, _ = isolated("stock", lambda tell: tell(stock.stock_mininet(switches, hosts)))
+    def measure(tell: Callable[[dict[str, float]], None]) -> None:
+        one_switch_for_all()
+        begin = time.monotonic()
+        with stock_mininet(switches, hosts):
+            start_s = time.monotonic() - begin
+            memory_mb = proportional_memory_mb()
+            begin = time.monotonic()
+        tell({"start_s": start_s, "stop_s": time.monotonic() - begin, "memory_mb": memory_mb})
+
+    found, _ = isolated("stock", measure)
     return Row("stock Mininet", switches * hosts, found["start_s"], found["stop_s"], found["memory_mb"])
 
 
 def _floor(vms: int) -> Row:
     hypervisors = vms // VMS_PER_HYPERVISOR
-    found, stop_s = isolated("floor", lambda tell: tell(stock.floor(hypervisors, VMS_PER_HYPERVISOR)))
+    found, stop_s = isolated("floor", lambda tell: tell(floor(hypervisors, VMS_PER_HYPERVISOR)))
     return Row("bare floor", vms, found["start_s"], stop_s, found["memory_mb"])
 
 
@@ -66,7 +76,7 @@ def _lab(vms: int) -> Row:
         begin = time.monotonic()
         bring_up(experiment, lambda text: None)
         start_s = time.monotonic() - begin
-        tell({"start_s": start_s, "memory_mb": stock.proportional_memory_mb()})
+        tell({"start_s": start_s, "memory_mb": proportional_memory_mb()})
 
     found, stop_s = isolated("lab", measure)
     return Row("this lab", vms, found["start_s"], stop_s, found["memory_mb"])

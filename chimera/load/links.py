@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
+from chimera import graph
 from chimera.load.names import FABRIC, Names, by_kind, plugged
 from chimera.load.problems import Problems, Spot, listed
 from chimera.load.tables import MAX_LINKS, ImpairmentKeys, LinkDefaults, LinkKeys, LinkRecord, TopologyRecord
@@ -229,28 +230,13 @@ def _number(value: object) -> float:
 def check_connected(raw: TopologyRecord, cables: list[Cable], problems: Problems) -> None:
     """Notes every part of the underlay that is cut off from the first hypervisor."""
     nodes = {record.name: record for kind, records in by_kind(raw) if kind is not Kind.VM for record in records}
-    neighbours: dict[str, list[str]] = {name: [] for name in nodes}
-    for cable in cables:
-        neighbours[cable.a].append(cable.b)
-        neighbours[cable.b].append(cable.a)
     start = next((record.name for record in raw.hypervisors), next(iter(nodes), ""))
-    left = set(nodes) - _reached(start, neighbours)
-    for name, record in nodes.items():
-        if name in left:
-            island = _reached(name, neighbours)
-            left -= island
-            others = [other for other in nodes if other in island and other != name]
-            message = f"'{name}' cannot be reached from '{start}'"
-            found = f"cut off with it: {listed(others)}" if others else ""
-            fix = "join the two parts with an uplink: or under links:"
-            problems.add(record.at, message, found=found, fix=fix)
-
-
-def _reached(start: str, neighbours: dict[str, list[str]]) -> set[str]:
-    seen, waiting = {start}, [start]
-    while waiting:
-        for other in neighbours.get(waiting.pop(), ()):
-            if other not in seen:
-                seen.add(other)
-                waiting.append(other)
-    return seen
+    near = graph.neighbours((cable.a, cable.b) for cable in cables)
+    _, *islands = graph.components(dict.fromkeys((start, *nodes)), near)
+    for name, *island in islands:
+        beyond = set(island)
+        others = [other for other in nodes if other in beyond]
+        message = f"'{name}' cannot be reached from '{start}'"
+        found = f"cut off with it: {listed(others)}" if others else ""
+        fix = "join the two parts with an uplink: or under links:"
+        problems.add(nodes[name].at, message, found=found, fix=fix)

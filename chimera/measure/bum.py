@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from chimera.measure.pcapng import Frame
 from chimera.wire.headers import Carried, carried, is_undecoded
+from chimera.wire.pcapng import Frame
 
 BROADCAST = b"\xff" * 6
 BROADCAST_IP = IPv4Address("255.255.255.255")

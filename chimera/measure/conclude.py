@@ -8,7 +8,7 @@ from ipaddress import ip_interface
 from itertools import chain
 
 from chimera.measure import bum as flooding
-from chimera.measure import paths, pcapng, probes, wire_stack
+from chimera.measure import paths, probes, wire_stack
 from chimera.measure.heartbeat import beating
 from chimera.measure.heartbeat import stun as longest_pause
 from chimera.measure.instruments import Instruments, Look
@@ -19,6 +19,7 @@ from chimera.model.samples import Gap, Heartbeat, ProbeStream, Window
 from chimera.model.topology import Endpoint, Kind, Link, Topology
 from chimera.model.underlay import Forwarding
 from chimera.overlay.ports import tenant_number
+from chimera.wire import pcapng
 from chimera.wire.probe import find_probe
 
 _UNDER_WAY_S = 0.2  # what is under way to a VM's old place when it arrives at the new one was misdirected, not flooded

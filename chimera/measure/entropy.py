@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from chimera.measure.pcapng import Frame
 from chimera.model.topology import Link
-from chimera.net.ways import Ways
+from chimera.underlay.ways import Ways
+from chimera.wire.pcapng import Frame
 from chimera.wire.probe import REQUEST, find_probe
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from chimera import namespaces
 from chimera.deadline import slowness
-from chimera.measure import pcapng
 from chimera.measure.entropy import paths_used
 from chimera.measure.heartbeat import read_heartbeat
 from chimera.measure.listen import Heard, read_heard
@@ -30,7 +29,8 @@ from chimera.model.samples import Heartbeat, ProbeStream, Window
 from chimera.model.topology import Endpoint, Topology
 from chimera.model.underlay import Underlay
 from chimera.net.memory_copy import PORT as MIGRATION_PORT
-from chimera.net.ways import CorePair, Ways
+from chimera.underlay.ways import CorePair, Ways
+from chimera.wire import pcapng
 
 PROBE_PORT = 7007
 TCP_PORT = 7008

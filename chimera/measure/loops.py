@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from chimera.measure import pcapng
-from chimera.measure.pcapng import Frame
 from chimera.model.result import Loop
 from chimera.model.samples import ProbeStream, Window
 from chimera.model.topology import Endpoint
+from chimera.wire import pcapng
 from chimera.wire.headers import limit
+from chimera.wire.pcapng import Frame
 from chimera.wire.probe import REQUEST, find_probe
 
 _ICMP = 1

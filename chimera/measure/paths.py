@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
-from chimera.measure.pcapng import Frame
 from chimera.model.samples import ProbeStream, Window
+from chimera.wire.pcapng import Frame
 from chimera.wire.probe import find_probe
 
 Crossings = Mapping[tuple[int, int], int]

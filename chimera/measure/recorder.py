@@ -11,11 +11,11 @@ from pathlib import Path
 
 from chimera import namespaces
 from chimera.deadline import ready, steps
-from chimera.measure import pcapng
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.topology import Link, Port
 from chimera.net import netns
 from chimera.net.tools import native_tool
+from chimera.wire import pcapng
 
 _READY_S = 10.0
 _READY_A_PORT_S = 0.02  # and that for each interface a program opens: a slow machine takes its time for thousands

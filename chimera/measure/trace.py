@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from chimera.measure import pcapng
 from chimera.measure.instruments import PROBE_PORT
 from chimera.measure.recorder import Recorder, incomplete, start_capture
 from chimera.model.errors import InputError, not_one_of
@@ -18,6 +17,7 @@ from chimera.model.ports import INTEGRATION, PHYSICAL
 from chimera.model.topology import Endpoint, Kind, Link, Port
 from chimera.net.network import Network
 from chimera.overlay.ports import TUNNEL
+from chimera.wire import pcapng
 from chimera.wire.headers import Carried, carried, dissect, identified, tunnel_key
 from chimera.wire.probe import find_probe
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from chimera.measure.pcapng import Frame
 from chimera.model.result import Wire
 from chimera.wire.headers import carried, dissect, is_undecoded
+from chimera.wire.pcapng import Frame
 from chimera.wire.probe import find_probe, vm_frame_bytes
 
 UNKNOWN = "unknown"  # what a stack ends with where the VM's frame was not found

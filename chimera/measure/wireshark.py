@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chimera.measure import pcapng
+from chimera.wire import pcapng
 from chimera.wire.headers import hints
 
 

@@ -1,6 +1,6 @@
 """The underlay as planned: which addresses and routes every node gets.
 
-Computed by :mod:`chimera.net.plan` from a topology and the way the overlay wants the
+Computed by :mod:`chimera.underlay.plan` from a topology and the way the overlay wants the
 physical network to forward; kept here because controllers need VTEP addresses.
 """
 

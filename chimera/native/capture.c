@@ -3,7 +3,7 @@
  *   capture --spec NETNS_PATH:INTERFACE:FILE[:SNAPLEN] … [--skip-tcp-port P …] [--ring-kb 4096]
  *
  * FILE exists and holds the Section Header, Name Resolution and Interface Description Blocks that
- * chimera/measure/pcapng.py wrote; this appends Enhanced Packet Blocks (ns resolution, direction flag).
+ * chimera/wire/pcapng.py wrote; this appends Enhanced Packet Blocks (ns resolution, direction flag).
  * Specs that name the same FILE are its interfaces 0, 1, … in the order given. VLAN tags that the kernel
  * took off are put back. NETNS_PATH "-" is the process's own namespace.
  *

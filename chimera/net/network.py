@@ -18,14 +18,15 @@ from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
-from chimera.net import cables, guests, kernel, netns, plan, policy, sysctl, ways
-from chimera.net.identity import link_macs
-from chimera.net.layer2 import Layer2
+from chimera.net import cables, guests, kernel, netns, policy, sysctl
 from chimera.net.machine import has_netem
 from chimera.net.mn import LabNet, mininet_view
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
 from chimera.net.translators import Translation, uplinks
+from chimera.underlay import plan, ways
+from chimera.underlay.identity import link_macs
+from chimera.underlay.layer2 import Layer2
 from chimera.wire import ovsdb
 from chimera.wire.wireformat import VXLAN
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from chimera.model.errors import DeadlineError, MachineError, SessionError
 from chimera.net import kernel, netns
-from chimera.wire.ovsdb import Ovsdb, bump, insert, omap
+from chimera.ovsdb import Ovsdb
+from chimera.wire.ovsdb import bump, insert, omap
 
 FOLDER = Path("/run/ovs")
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"

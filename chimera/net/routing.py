@@ -1,54 +1,24 @@
-"""The routes the lab has put into the kernel, and how to get from them to others."""
+"""The routes the lab has put into the kernel."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 from chimera.model.underlay import Route
 from chimera.net import netns
+from chimera.underlay.routes import RouteTable
 
 
-class Routes:
-    """Routes by node and prefix, from several owners (the plan, advertised hosts).
+class Routes(RouteTable):
+    """A table of routes whose differences reach the kernel, in one batch per node."""
 
-    Only differences reach the kernel, in one batch per node.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[str, dict[tuple[str, str], Route]] = defaultdict(dict)
-
-    def replace(self, owner: str, routes: Iterable[Route]) -> None:
-        """Have exactly these routes of ``owner`` in the kernel.
+    def replace(self, owner: str, routes: Iterable[Route]) -> dict[str, list[str]]:
+        """Have exactly these routes of ``owner`` in the kernel; the batches that did it.
 
         Raises:
             SessionError: it refused one. A route that has gone with its interface counts as deleted.
         """
-        wanted = {(r.node, r.prefix): r for r in routes}
-        held = self._held[owner]
-        batches: dict[str, list[str]] = defaultdict(list)
-        for key in held.keys() - wanted.keys():
-            batches[key[0]].append(f"route del {key[1]}")
-        for key, route in wanted.items():
-            if held.get(key) != route:
-                batches[route.node].append(f"route replace {route_line(route)}")
-        self._held[owner] = wanted
+        batches = super().replace(owner, routes)
         for node, lines in batches.items():
             netns.ip_batch(node, lines, again=True)
-
-    def forget(self, node: str) -> None:
-        """The node lost its routes (it was powered off): the next :meth:`replace` sets them all again."""
-        for owner, held in self._held.items():
-            self._held[owner] = {key: route for key, route in held.items() if key[0] != node}
-
-    def count(self, node: str) -> int:
-        """How many routes the node was given."""
-        return sum(key[0] == node for held in self._held.values() for key in held)
-
-
-def route_line(route: Route) -> str:
-    """A route in the words of ip-route(8)."""
-    if len(route.next_hops) == 1:
-        (hop,) = route.next_hops
-        return f"{route.prefix} via {hop.via} dev {hop.interface}"
-    return f"{route.prefix} " + " ".join(f"nexthop via {h.via} dev {h.interface}" for h in route.next_hops)
+        return batches

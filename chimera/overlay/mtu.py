@@ -10,6 +10,7 @@ from chimera.model.topology import Topology
 from chimera.model.underlay import Forwarding
 from chimera.overlay.base import Options, Overlay, check_options
 from chimera.overlay.pmtu import IPV6_MINIMUM_MTU
+from chimera.underlay.mtu import smallest_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,6 @@ def needs(overlays: Iterable[Overlay], vm_mtu: int = 1500) -> list[Need]:
         added = wire.added_bytes
         found.append(Need(overlay.name, wire.headers, wire.translator is not None, added, vm_mtu + added))
     return found
-
-
-def smallest_link(topology: Topology) -> int:
-    """The smallest MTU that a VM's packet in its headers may meet; no overlay runs over links to clients."""
-    clients = {client.name for client in topology.clients}
-    carrying = (k for k in topology.links if not {k.a.node, k.b.node} & clients)
-    return min([topology.underlay_mtu, *(k.mtu for k in carrying if k.mtu)])
 
 
 def mtu_of(topology: Topology, overlay: Overlay, options: Options) -> Mtu:

@@ -11,7 +11,7 @@ the packet that is quoted, not at who quotes it (RFC 1191 section 6.1 asks to ch
 
 What protects the controller: TCP needs one message for each destination and sends smaller packets from then on, and
 whoever goes on is cut off by the switch: it sends up at most ``CONTROLLER_RATE`` packets a second
-(:mod:`chimera.wire.ovsdb_operations`), of all its ports in turn.
+(:mod:`chimera.wire.ovsdb`), of all its ports in turn.
 """
 
 from __future__ import annotations

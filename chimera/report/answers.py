@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from chimera import graph
 from chimera.model.result import Map, PathReport, Result
 from chimera.report.figures import byte_count, decimal, flows, ms
 from chimera.report.marks import Figure, Measure
@@ -53,24 +54,8 @@ def most_equal_paths(drawn: Map) -> int:
     """How many shortest paths there are between two hypervisors of the map, at most; 0 where there are no two."""
     hypervisors = [node.name for node in drawn.nodes if node.kind == "hypervisor"]
     fabric = {node.name for node in drawn.nodes if node.kind in ("switch", "router")}
-    near: dict[str, list[str]] = {}
-    for link in drawn.links:
-        near.setdefault(link.a, []).append(link.b)
-        near.setdefault(link.b, []).append(link.a)
-    return max((_most_paths_from(start, near, fabric, hypervisors) for start in hypervisors), default=0)
-
-
-def _most_paths_from(start: str, near: dict[str, list[str]], fabric: set[str], ends: Sequence[str]) -> int:
-    """Breadth first, counting the ways to each node at its distance."""
-    ways, level = {start: 1}, {start: 1}
-    most = 0
-    while level:
-        found: dict[str, int] = {}
-        for node, number in level.items():
-            for other in near.get(node, ()) if node in fabric or node == start else ():
-                if other not in ways:
-                    found[other] = found.get(other, 0) + number
-        ways |= found
-        most = max([most, *(number for name, number in found.items() if name in ends)])
-        level = found
-    return most
+    near = graph.neighbours((link.a, link.b) for link in drawn.links)
+    ways = {
+        start: graph.count_shortest(start, graph.hops(near, {start, *fabric}.__contains__)) for start in hypervisors
+    }
+    return max((ways[a].get(b, 0) for a in hypervisors for b in hypervisors if a != b), default=0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from chimera import graph
 from chimera.model.result import Map, Migration, PathReport
 from chimera.report.geometry import Box, Layout, Point
 
@@ -51,33 +51,14 @@ def _complete(path: PathReport, drawn: Map) -> list[str]:
     """The hops with both ends, and with the shortest way between two that no cable joins: nobody captured there."""
     ends = [*([path.from_] if path.hops[:1] != [path.from_] else []), *path.hops]
     ends += [path.to] if ends[-1] != path.to else []
-    neighbours: dict[str, list[str]] = {}
     movable = {n.name: n.parent for n in drawn.nodes if n.parent}
-    for a, b in [(link.a, link.b) for link in drawn.links] + list(movable.items()):
-        neighbours.setdefault(a, []).append(b)
-        neighbours.setdefault(b, []).append(a)
+    near = graph.neighbours([*((link.a, link.b) for link in drawn.links), *movable.items()])
     hypervisors = {n.name for n in drawn.nodes if n.kind == "hypervisor"}
     whole = ends[:1]
     for before, after in pairwise(ends):
         moved = {before, after} & movable.keys() and {before, after} & hypervisors
-        whole += [after] if moved else _shortest(before, after, neighbours)
+        whole += [after] if moved else graph.shortest_path(before, after, graph.hops(near)) or [after]
     return whole
-
-
-def _shortest(start: str, goal: str, neighbours: Mapping[str, Sequence[str]]) -> list[str]:
-    """Nodes after ``start`` on a shortest way to ``goal``; ``goal`` alone where there is none."""
-    came_from = {start: start}
-    queue = deque([start])
-    while queue and goal not in came_from:
-        here = queue.popleft()
-        for node in neighbours.get(here, ()):
-            if node not in came_from:
-                came_from[node] = here
-                queue.append(node)
-    way = [goal]
-    while came_from.get(way[-1], start) != start:
-        way.append(came_from[way[-1]])
-    return way[::-1]
 
 
 def _place(hops: Sequence[str], index: int, layout: Layout) -> Box | None:

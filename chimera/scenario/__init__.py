@@ -2,8 +2,8 @@
 
 from chimera.model.errors import MigrationAborted
 from chimera.model.result import Result
-from chimera.net.ways import check_core
 from chimera.scenario.figures import shown
 from chimera.scenario.lab import Expect, Lab
+from chimera.underlay.ways import check_core
 
 __all__ = ["Expect", "Lab", "MigrationAborted", "Result", "check_core", "shown"]

@@ -21,8 +21,8 @@ from chimera.model.result import Expectation
 from chimera.model.topology import Endpoint, Topology
 from chimera.net.controller import Controller
 from chimera.net.network import Network
-from chimera.net.ways import CorePair, Ways, core_pair, equal_ways
 from chimera.scenario.migration import Migrator, Settings
+from chimera.underlay.ways import CorePair, Ways, core_pair, equal_ways
 
 
 class Observer(Protocol):

@@ -30,8 +30,8 @@ from chimera.model.underlay import Forwarding, Underlay
 from chimera.overlay import registry
 from chimera.overlay.base import check_options
 from chimera.overlay.ports import datapath_id
+from chimera.ovsdb import Ovsdb, OvsdbError
 from chimera.wire import ovsdb
-from chimera.wire.ovsdb import Ovsdb, OvsdbError
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"

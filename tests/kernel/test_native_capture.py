@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from native_support import Namespace, finish, namespaces, needs, needs_root, tool
 
-from chimera.measure.pcapng import Frame, crossings, read, write_header
 from chimera.model.topology import Port
+from chimera.wire.pcapng import Frame, crossings, read, write_header
 
 pytestmark = needs_root
 

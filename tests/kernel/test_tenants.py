@@ -20,10 +20,10 @@ from running_lab import RunningLab, up
 from wire_labs import NO_TRANSLATORS, WIRES, checksum, ipv4, mac, udp
 
 from chimera.load import parse_topology
-from chimera.net import plan
 from chimera.overlay import registry
 from chimera.overlay.lisp import instance_id
 from chimera.overlay.mpls import label
+from chimera.underlay import plan
 
 pytestmark = needs_lab
 

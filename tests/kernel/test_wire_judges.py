@@ -13,9 +13,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from chimera.measure.pcapng import add_check_sequences, write_header
 from chimera.model.topology import Port
 from chimera.wire.formats import GRE, LISP, LISP_GPE, MPLS, OTV, TRILL, VXLAN, ControlWord, FabricPath, Geneve
+from chimera.wire.pcapng import add_check_sequences, write_header
 from tests import judge
 from tests.judge import needs_tcpdump, needs_tshark
 from tests.wire_frames import NODE_A, NODE_B, VM_A, arp_frame, outer, tagged, udp, vm_frame, wires

@@ -18,8 +18,8 @@ from chimera.model.record import MigrationRecord
 from chimera.model.result import Bum, Migration, Phase, Round, Wire
 from chimera.model.samples import Gap, Heartbeat, ProbeRecord, ProbeStream
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding
-from chimera.net.plan import plan
 from chimera.overlay.lisp import instance_id
+from chimera.underlay.plan import plan
 
 T0 = 1_700_000_000.0
 ORIGIN = T0 - 5  # the run began five seconds before

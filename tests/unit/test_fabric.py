@@ -14,9 +14,9 @@ from underlays import shipped, topology
 from chimera.model.errors import InputError
 from chimera.model.topology import Kind, Link, Node, Port, Site, Topology
 from chimera.model.underlay import Fabric, FabricKind, Forwarding
-from chimera.net.fabric import plan_fabric
-from chimera.net.identity import link_macs
-from chimera.net.plan import plan
+from chimera.underlay.fabric import plan_fabric
+from chimera.underlay.identity import link_macs
+from chimera.underlay.plan import plan
 
 TRILL, FABRICPATH = FabricKind.TRILL, FabricKind.FABRICPATH
 DUAL, CLOS, RACK = shipped("dual-dc"), shipped("leaf-spine"), shipped("rack")

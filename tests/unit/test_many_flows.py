@@ -13,12 +13,12 @@ from underlays import shipped
 
 from chimera.measure.entropy import paths_used
 from chimera.measure.loops import Circle, limit, loop, loops
-from chimera.measure.pcapng import Frame, write_header
 from chimera.measure.volley import FIRST_FLOW
 from chimera.model.samples import ProbeRecord, ProbeStream, Window
 from chimera.model.topology import Link
-from chimera.net.ways import equal_ways
+from chimera.underlay.ways import equal_ways
 from chimera.wire.formats import TRILL, FabricPath
+from chimera.wire.pcapng import Frame, write_header
 from chimera.wire.probe import ANSWER, MAGIC, PROBE, REQUEST
 
 CLOS, DUAL = shipped("leaf-spine"), shipped("dual-dc")

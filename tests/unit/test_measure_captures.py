@@ -10,12 +10,12 @@ from scapy.packet import Packet
 
 from chimera.measure.bum import UNDECODED, Located, Toward, addressee, copies, toward_edge, toward_side
 from chimera.measure.paths import WanCrossings, count_crossings, hops, wan_crossings
-from chimera.measure.pcapng import Frame
 from chimera.measure.wire_stack import wire
 from chimera.model.result import Bum
 from chimera.model.samples import ProbeRecord, ProbeStream, Window
 from chimera.wire.formats import LISP
 from chimera.wire.headers import carried
+from chimera.wire.pcapng import Frame
 from chimera.wire.probe import MAGIC, PROBE
 from tests.wire_frames import arp_frame, fabricpath, outer, trill, udp, wires
 from tests.wire_frames import vm_frame as probe_frame

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.measure.pcapng import add_check_sequences, crossings, interfaces_of, read, write_header
 from chimera.measure.recorder import _end
 from chimera.model.topology import Link, Port
+from chimera.wire.pcapng import add_check_sequences, crossings, interfaces_of, read, write_header
 
 HV = Port("hv1", "eth0")
 LEAF = Port("leaf1", "eth2")

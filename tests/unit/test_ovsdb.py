@@ -13,8 +13,8 @@ import pytest
 
 from chimera.model.errors import DeadlineError
 from chimera.model.ports import PortSpec
+from chimera.ovsdb import Ovsdb, OvsdbError
 from chimera.wire import ovsdb
-from chimera.wire.ovsdb import Ovsdb, OvsdbError
 
 
 class Server:

@@ -11,7 +11,7 @@ from underlays import shipped
 from chimera.measure import instruments
 from chimera.measure.instruments import BEAT_US, INTERVAL_US, Instruments
 from chimera.model.underlay import Forwarding
-from chimera.net.plan import plan
+from chimera.underlay.plan import plan
 
 
 def made(monkeypatch: pytest.MonkeyPatch, *slow: float) -> Instruments:

@@ -14,8 +14,8 @@ from underlays import journeys, next_nodes, owners, route_of, shipped, topology
 from chimera.model.errors import InputError
 from chimera.model.topology import Kind, Link, Node, Port, Site, Topology
 from chimera.model.underlay import Forwarding, Route, Underlay
-from chimera.net.identity import link_macs, stub_sites, switch_mac
-from chimera.net.plan import CLIENTS, FLAT, LINKS, bridged_links, host_routes, neighbours, plan
+from chimera.underlay.identity import link_macs, stub_sites, switch_mac
+from chimera.underlay.plan import CLIENTS, FLAT, LINKS, bridged_links, host_routes, neighbours, plan
 
 ROUTED, BRIDGED = Forwarding.ROUTED, Forwarding.BRIDGED
 DUAL = shipped("dual-dc")

@@ -8,7 +8,8 @@ import pytest
 
 from chimera.model.underlay import NextHop, Route
 from chimera.net import routing
-from chimera.net.routing import Routes, route_line
+from chimera.net.routing import Routes
+from chimera.underlay.routes import route_line
 
 ONE = Route("leaf1", "10.0.0.0/31", (NextHop("172.16.0.1", "eth1"),))
 TWO = Route("leaf1", "10.0.0.2/31", (NextHop("172.16.0.1", "eth1"), NextHop("172.16.0.3", "eth2")))

@@ -16,11 +16,11 @@ from chimera.model.errors import InputError, MigrationAborted
 from chimera.model.result import Result
 from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.underlay import Forwarding
-from chimera.net.plan import plan
 from chimera.scenario.lab import Expect
 from chimera.scenario.migration import Settings
 from chimera.scenario.precopy import Limits
 from chimera.scenario.scripts import find_script, migration_settings, scripts
+from chimera.underlay.plan import plan
 
 
 def refusal(folder: Path, text: str) -> str:

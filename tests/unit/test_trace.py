@@ -9,12 +9,12 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.packet import Packet
 
-from chimera.measure.pcapng import Frame, write_header
 from chimera.measure.trace import _framed, _on_the_wire, _peers, _tunnel
 from chimera.measure.wireshark import decode_as
 from chimera.model.topology import Link, Port
 from chimera.wire.formats import LISP_GPE
 from chimera.wire.headers import carried, dissect, identified
+from chimera.wire.pcapng import Frame, write_header
 from tests.wire_frames import arp_frame, outer, udp, vm_frame, wires
 
 PEERS = _peers([Link("up", Port("hv1", "eth0"), Port("leaf1", "eth1"))])

@@ -8,9 +8,9 @@ from underlays import owners, shipped, topology
 from chimera.model.errors import InputError
 from chimera.model.topology import Topology
 from chimera.model.underlay import FabricKind, Forwarding, Underlay
-from chimera.net.identity import link_macs
-from chimera.net.plan import plan
-from chimera.net.ways import check_core, core_pair, equal_ways, wrong_hop, wrong_route
+from chimera.underlay.identity import link_macs
+from chimera.underlay.plan import plan
+from chimera.underlay.ways import check_core, core_pair, equal_ways, wrong_hop, wrong_route
 
 DUAL, CLOS, RACK = shipped("dual-dc"), shipped("leaf-spine"), shipped("rack")
 ROUTED = Forwarding.ROUTED

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from chimera import graph
 from chimera.model.ports import PHYSICAL, PortSpec
 from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Topology
-from chimera.net import identity
+from chimera.underlay import identity
 from chimera.wire import ovsdb
 
 _FORWARDING = (Kind.SWITCH, Kind.ROUTER)
@@ -88,16 +89,4 @@ class Layer2:
     @cached_property
     def has_loop(self) -> bool:
         """True where the switches are joined by more links than a tree has."""
-        parent: dict[str, str] = {}
-
-        def root(name: str) -> str:
-            while parent.get(name, name) != name:
-                name = parent[name]
-            return name
-
-        for link in self._between_switches:
-            a, b = root(link.a.node), root(link.b.node)
-            if a == b:
-                return True
-            parent[a] = b
-        return False
+        return graph.has_cycle((link.a.node, link.b.node) for link in self._between_switches)

@@ -1,8 +1,8 @@
 """Ways through the core: how many equal ones there are between two nodes, and where a loop can be made on them.
 
 Pure. A graph has hypervisors, gateways, and the switches and routers of data centres; nothing passes through a
-hypervisor. Every cable counts the same, as for the routes (:mod:`chimera.net.plan`) and the fabric
-(:mod:`chimera.net.fabric`).
+hypervisor. Every cable counts the same, as for the routes (:mod:`chimera.underlay.plan`) and the fabric
+(:mod:`chimera.underlay.fabric`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from chimera import graph
 from chimera.model.errors import InputError
 from chimera.model.topology import Kind, Link, Topology
 from chimera.model.underlay import Fabric, Forwarding, Hop, NextHop, Route, Underlay
-from chimera.net.identity import stub_sites
+from chimera.underlay.identity import stub_sites
 
 _TRANSIT = (Kind.SWITCH, Kind.ROUTER)
 
@@ -43,7 +44,7 @@ class CorePair:
     link: Link
 
 
-def graph(topology: Topology, fabric: Fabric | None = None) -> Graph:
+def adjacencies(topology: Topology, fabric: Fabric | None = None) -> Graph:
     """Who hands packets to whom; in a fabric, RBridges around a plain bridge hand them to each other."""
     stubs = stub_sites(topology)
     members = [n.name for n in topology.nodes if n.kind not in _TRANSIT or n.site not in stubs]
@@ -65,32 +66,23 @@ def graph(topology: Topology, fabric: Fabric | None = None) -> Graph:
 
 def distances(topology: Topology, found: Graph, origin: str) -> dict[str, int]:
     """Hops from ``origin`` to each node that is reached."""
-    distance, ring = {origin: 0}, [origin]
-    for name in ring:
-        if name == origin or topology.by_name[name].kind in _TRANSIT:
-            fresh = [n for n in found[name] if n not in distance]
-            distance.update((n, distance[name] + 1) for n in fresh)
-            ring += fresh
-    return distance
+    return graph.distances(origin, _steps(topology, found, origin))
+
+
+def _steps(topology: Topology, found: Graph, origin: str) -> graph.Steps[str]:
+    """Every cable costs one, and nothing passes through what stands at the edge."""
+    return graph.hops(found, lambda name: name == origin or topology.by_name[name].kind in _TRANSIT)
 
 
 def equal_ways(topology: Topology, source: str, target: str) -> Ways:
     """The shortest ways between two nodes by the cables there are, whatever forwards; parallel cables are one way."""
-    found = graph(topology)
+    found = adjacencies(topology)
     there, back = distances(topology, found, source), distances(topology, found, target)
-    forth_ways, back_ways = _counts(found, there), _counts(found, back)
+    forth_ways = graph.count_shortest(source, _steps(topology, found, source))
+    back_ways = graph.count_shortest(target, _steps(topology, found, target))
     total = forth_ways.get(target, 0)
     on_the_way = [n for n in there if n in back and there[n] + back[n] == there.get(target)]
     return Ways(total, frozenset(n for n in on_the_way if forth_ways[n] * back_ways[n] == total), there)
-
-
-def _counts(found: Graph, distance: dict[str, int]) -> dict[str, int]:
-    """How many shortest ways lead to each node."""
-    counted: dict[str, int] = {}
-    for name in sorted(distance, key=distance.__getitem__):
-        before = [n for n in found[name] if distance.get(n, -1) == distance[name] - 1]
-        counted[name] = sum(counted[n] for n in before) if before else 1
-    return counted
 
 
 # -- loops ---------------------------------------------------------------------------------------
@@ -107,7 +99,7 @@ def check_core(topology: Topology, underlay: Underlay) -> None:
             "bridges have no hop count: a frame in a loop would circle forever, so they have a spanning tree instead\n"
             "    fix: choose an overlay whose core routes, such as --overlay vxlan"
         )
-    if not list(_pairs(topology, graph(topology, underlay.fabric))):
+    if not list(_pairs(topology, adjacencies(topology, underlay.fabric))):
         raise InputError(
             f"a loop needs two neighbours in the core, and topology {topology.name} has none\n"
             f"    fix: choose another, such as --topology dual-dc"
@@ -129,7 +121,7 @@ def core_pair(topology: Topology, underlay: Underlay, source: str, target: str) 
     Raises:
         InputError: there are no two.
     """
-    found = graph(topology, underlay.fabric)
+    found = adjacencies(topology, underlay.fabric)
     there, back = distances(topology, found, source), distances(topology, found, target)
     between = {link.name for link in topology.inter_site_links()}
     pairs = [pair for pair in _pairs(topology, found) if {pair.at, pair.via} <= there.keys() & back.keys()]
@@ -151,7 +143,7 @@ def wrong_route(topology: Topology, underlay: Underlay, at: str, target: str, to
     Raises:
         InputError: the two are no neighbours.
     """
-    link = graph(topology).get(at, {}).get(towards)
+    link = adjacencies(topology).get(at, {}).get(towards)
     if link is None:
         raise InputError(f"{at} and {towards} are no neighbours in the core")
     near, far = (link.a, link.b) if link.a.node == at else (link.b, link.a)
@@ -166,6 +158,6 @@ def wrong_hop(topology: Topology, fabric: Fabric, at: str, towards: str) -> Hop:
     Raises:
         InputError: the two are no neighbours.
     """
-    if towards not in graph(topology, fabric).get(at, {}):
+    if towards not in adjacencies(topology, fabric).get(at, {}):
         raise InputError(f"{at} and {towards} are no neighbours in the fabric")
     return fabric.nodes[at].unicast[fabric.identifier(towards)][0]

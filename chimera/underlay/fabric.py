@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from chimera import graph
 from chimera.model.errors import InputError
 from chimera.model.topology import Kind, Link, Node, Port, Topology
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Hop
-from chimera.net.identity import link_macs, stub_sites, switch_mac
+from chimera.underlay.identity import link_macs, stub_sites, switch_mac
 
 SWITCH_IDS = 4094  # 12 bits, without 0 and all ones
 _NICKNAMES = {Kind.HYPERVISOR: 0x1000, Kind.GATEWAY: 0x2000, Kind.SWITCH: 0x3000, Kind.ROUTER: 0x4000}
@@ -28,6 +29,7 @@ _PER_KIND = 0xFFF
 _TRANSIT = (Kind.SWITCH, Kind.ROUTER)
 _TREES = 2
 _T = TypeVar("_T")
+_Vertex = str | int  # an RBridge by name, a LAN by rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,29 +162,22 @@ class _Planner:
         stations = (tuple(_Station(p.node, p.interface, self.macs[p]) for p in ports) for ports in found.values())
         return [_Lan(rank, on_it) for rank, on_it in enumerate(stations)]
 
-    @cached_property
-    def lans_of(self) -> dict[str, list[_Lan]]:
-        """The LANs each RBridge is on."""
-        found: dict[str, list[_Lan]] = defaultdict(list)
-        for lan in self.lans:
-            for name in dict.fromkeys(s.node for s in lan.stations):
-                found[name].append(lan)
-        return found
-
     def distances(self, origin: str) -> dict[str, int]:
         """Hops from each RBridge to ``origin``; never through an edge, because a hypervisor has one cable."""
-        distance, ring, seen = {origin: 0}, [origin], set()
-        while ring:
-            beyond: list[str] = []
-            for name in ring:
-                for lan in self.lans_of[name]:
-                    if lan.rank not in seen:
-                        seen.add(lan.rank)
-                        fresh = dict.fromkeys(s.node for s in lan.stations if s.node not in distance)
-                        distance.update((other, distance[name] + 1) for other in fresh)
-                        beyond += fresh
-            ring = beyond
-        return distance
+        found: dict[_Vertex, int] = graph.distances(origin, self._steps.__getitem__)
+        return {vertex: cost for vertex, cost in found.items() if isinstance(vertex, str)}
+
+    @cached_property
+    def _steps(self) -> dict[_Vertex, list[tuple[_Vertex, int]]]:
+        """The vertices next to each: a hop is onto a LAN, and off it costs nothing."""
+        onto: dict[_Vertex, list[tuple[_Vertex, int]]] = {name: [] for name in self.identifiers}
+        off: dict[_Vertex, list[tuple[_Vertex, int]]] = {}
+        for lan in self.lans:
+            nodes = dict.fromkeys(s.node for s in lan.stations)
+            off[lan.rank] = [(name, 0) for name in nodes]
+            for name in nodes:
+                onto[name].append((lan.rank, 1))
+        return onto | off
 
     def _nearest(self, lan: _Lan, distance: dict[str, int]) -> tuple[int, list[_Station]]:
         """The ports on a LAN of those RBridges from which the distance is least, and that distance."""

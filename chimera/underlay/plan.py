@@ -10,17 +10,18 @@ equal-cost multipath. Bridged: data centres share one stretched layer 2 with one
 
 from __future__ import annotations
 
-import heapq
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from chimera import graph
 from chimera.model.errors import InputError
 from chimera.model.topology import Endpoint, Kind, Link, Port, Topology
 from chimera.model.underlay import Address, FabricKind, Forwarding, NextHop, Route, Underlay
-from chimera.net.fabric import plan_fabric
-from chimera.net.identity import link_macs, stub_sites, vtep_mac
+from chimera.underlay.fabric import plan_fabric
+from chimera.underlay.identity import link_macs, stub_sites, vtep_mac
 
 LINKS = ipaddress.ip_network("172.16.0.0/14")  # a /31 for each routed link
 FLAT = ipaddress.ip_network("172.20.0.0/16")  # the one subnet of a bridged underlay
@@ -162,22 +163,17 @@ class Planner:
         return self._transit(name) and (item.site not in self._stubs or item.site == self.topology.site_of(target))
 
     def _distances(self, target: str) -> dict[str, int]:
-        """Cost from every node to ``target`` (Dijkstra, over reversed edges)."""
-        reverse: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        """Cost from every node to ``target``."""
+        return graph.distances(target, lambda name: self._before.get(name, ()) if self._usable(name, target) else ())
+
+    @cached_property
+    def _before(self) -> dict[str, list[tuple[str, int]]]:
+        """The edges reversed: who hands packets to a node, and at what cost."""
+        found: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for name, edges in self.edges.items():
             for edge in edges:
-                reverse[edge.to].append((name, edge.cost))
-        distance: dict[str, int] = {}
-        queue = [(0, target)]
-        while queue:
-            cost, name = heapq.heappop(queue)
-            if name in distance:
-                continue
-            distance[name] = cost
-            if self._usable(name, target):
-                for before, step in reverse[name]:
-                    heapq.heappush(queue, (cost + step, before))
-        return distance
+                found[edge.to].append((name, edge.cost))
+        return found
 
     def link_routes(self) -> Iterator[Route]:
         """Routes to every subnet of the underlay that is not directly connected."""
