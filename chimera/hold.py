@@ -259,7 +259,7 @@ class Verbs:
                 raise SessionError(f"link {link} is being captured already")
             names = self._session.instruments.names()
             self._captures[link] = start_capture(
-                [cable.link], WORK / "api", names, both_ends=False, snaplen=65535,
+                self._network.services, [cable.link], WORK / "api", names, both_ends=False, snaplen=65535,
                 translated=self._network.translated,
             )  # fmt: skip
         return {"link": link}

@@ -38,6 +38,7 @@ from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
 from chimera.net.ovs import FOLDER as OVS_FOLDER
+from chimera.net.services import Supervisor
 from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
@@ -212,9 +213,10 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     """Build the network, start its control plane, and return when every flow is where it should be."""
     started = time.time()
     progress(experiment.mtu.consequence)
-    controller = Controller(experiment.inventory)
+    services = Supervisor()
+    controller = Controller(experiment.inventory, services=services)
     controller.start()
-    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress)
+    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress, services)
 
     def route(verb: str, prefix: str, switch: str) -> None:
         if verb == "advertise":
@@ -227,7 +229,9 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
     progress("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
-    instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
+    instruments = Instruments(
+        experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated, services
+    )
     wait_wired = controller.wait_wired if experiment.overlay.programs_vms else _wired_already
     migrator = Migrator(built, progress, wait_wired, instruments.responding)
     controller.log.migrations = migrator.records

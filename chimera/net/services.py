@@ -180,7 +180,10 @@ class Supervisor:
         return process
 
     def start_again(self, process: Process) -> None:
-        """Start what had ended, with all that its node does then. Raises as :meth:`launch` and :meth:`wait_ready`."""
+        """Start what had ended, with all that its node does then.
+
+        Raises as :meth:`launch` and :meth:`wait_ready`, and where its node cannot do its part.
+        """
         with _between_programs(process):
             process._recovery.set()
             self._begin(process, State.STARTED)
