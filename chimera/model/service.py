@@ -45,6 +45,11 @@ class Failure:
     detail: str
     again: float | None = None
 
+    def told(self, origin: float) -> str:
+        """A sentence on it, with times counted from ``origin``."""
+        after = f", and was ready again {self.again - self.time:.2f} s later" if self.again else ""
+        return f"{titled(self.node, self.name)} ended on its own at {self.time - origin:.2f} s ({self.detail}){after}"
+
 
 def titled(node: str, name: str) -> str:
     """A service in a sentence: ``ovs-vswitchd of hv1``."""

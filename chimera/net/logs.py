@@ -8,9 +8,14 @@ it has to have been opened to append, as shells, Open vSwitch and FRR open their
 from __future__ import annotations
 
 import os
+import select
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from chimera.net import kernel
 
 NOTE = "lab: "  # begins lines that the lab itself adds
 LIMIT_BYTES = 1 << 20  # of the file; what was before is as long at most
@@ -103,3 +108,23 @@ class Log:
                 return file.read()
         except FileNotFoundError:
             return b""
+
+
+def news(logs: Mapping[str, Log], after: Mapping[str, int], wait_s: float) -> dict[str, Lines]:
+    """What was added to logs after these positions (by name; 0 where there is none), once there is anything.
+
+    Without anything for ``wait_s`` seconds it is nothing.
+    """
+    deadline = time.monotonic() + wait_s
+    with kernel.FolderChanges() as changes:
+        poll = select.poll()
+        poll.register(changes, select.POLLIN)
+        for folder in {log.path.parent for log in logs.values()}:
+            changes.add(folder)
+        while True:
+            found = {name: log.since(after.get(name, 0)) for name, log in logs.items()}
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or any(lines.text for lines in found.values()):
+                return found
+            poll.poll(left_s * 1000)
+            changes.forget()

@@ -412,14 +412,17 @@ class Network:
     def start_node(self, name: str) -> None:
         """Power a hypervisor or gateway on again; its switch remembers its ports, its VMs go on.
 
+        Of a node that is on, start the services that do not run.
+
         Raises:
-            SessionError: it is not stopped.
+            SessionError: it is not stopped, and neither is any of its services.
         """
         with self._changing:
-            if name not in self.stopped:
+            down = [process for process in self.services.of(name).values() if not process.running]
+            if name not in self.stopped and not down:
                 raise SessionError(f"{name} is not stopped")
             self.stopped.discard(name)
-            for process in self.services.of(name).values():
+            for process in down:
                 self.services.start_again(process)
             for vm in self.vms_at(name):
                 guests.thaw(vm)
@@ -475,10 +478,6 @@ class Network:
         if node in self.stopped:
             raise SessionError(f"{node} is stopped: 'lab start {node}' starts it with all of its services")
         self.services.start_again(self.service(node, name))
-
-    def down_at(self, node: str) -> list[str]:
-        """Names of the services of a node or link that should run, and do not."""
-        return [name for name, process in self.services.of(node).items() if not process.running]
 
     def switches_on(self) -> list[str]:
         """VTEPs that are powered on and forward: those the controller should be in agreement with."""

@@ -154,6 +154,11 @@ class Supervisor:
         """The services of a node, by name."""
         return {process.service.name: process for process in self.all() if process.service.node == node}
 
+    def troubled(self, off: Collection[str]) -> list[Process]:
+        """What is not as it should be, or was not: stopped, failed or restarted; of nodes that are not ``off``."""
+        on = (process for process in self.all() if process.service.node not in off)
+        return [p for p in on if p.state in (State.ENDED, State.FAILED, State.RESTARTED) or p.restarts]
+
     # -- starting --------------------------------------------------------------------------------
 
     def start(self, service: Service, *, lost: Hook = nothing, again: Hook = nothing) -> Process:
