@@ -22,10 +22,14 @@ from chimera.measure.trace import trace
 from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.hop import Trace
 from chimera.model.ports import CONTROLLER
+from chimera.model.service import THE_LAB, ServiceState, titled
 from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.topology import Impairment
 from chimera.net import sandbox
+from chimera.net.logs import Lines, news
+from chimera.net.network import no_service
 from chimera.net.rundir import RunDir
+from chimera.net.services import Process
 from chimera.scenario.scripts import migration_settings
 from chimera.session import WORK, Experiment, Progress, Session, bring_up
 
@@ -102,6 +106,7 @@ class Verbs:
             "links",
             "stop",
             "start",
+            "logs",
             "trace",
             "capture_start",
             "capture_stop",
@@ -124,9 +129,10 @@ class Verbs:
             "controller": "running" if self._lab.controller.running else "stopped",
             "migrations": len(self._lab.migrator.records),
             "refused": list(self._lab.controller.errors),
+            "troubled": [process.shown() for process in network.services.troubled(network.stopped)],
         }
 
-    def names(self, progress: Progress) -> dict[str, list[str]]:
+    def names(self, progress: Progress) -> dict[str, Any]:
         """What there is to name, for the shell's completion."""
         topology = self._session.experiment.topology
         return {
@@ -136,13 +142,22 @@ class Verbs:
             "endpoints": [e.name for e in topology.endpoints],
             "links": [*self._network.cables],
             "settings": [*MIGRATION_SETTINGS],
+            "services": {owner: [*self._services(owner)] for owner in self._owners()},
         }
+
+    def _owners(self) -> list[str]:
+        """Nodes and links that have services, by name; the lab's own are the controller's."""
+        return [*dict.fromkeys(p.service.node or CONTROLLER for p in self._network.services.all())]
+
+    def _services(self, owner: str) -> dict[str, Process]:
+        return self._network.services.of(THE_LAB if owner == CONTROLLER else owner)
 
     def inspect(self, progress: Progress, node: str = "") -> dict[str, Any]:
         """Everything: the inventory, where VMs are, links and their state, forwarding state; or of one node or link."""
         network, experiment = self._network, self._session.experiment
         if node in network.cables:
-            return {**self._cable(node), "measured": [found for found in self._session.links if found.link == node]}
+            measured = [found for found in self._session.links if found.link == node]
+            return {**self._cable(node), "measured": measured, "services": self._shown_services(node)}
         if node and node not in experiment.topology.by_name:
             raise InputError(not_one_of("node or link", node, [*experiment.topology.by_name, *network.cables]))
         found = {
@@ -159,6 +174,7 @@ class Verbs:
             "endpoints": experiment.topology.endpoints,
             "segments": experiment.topology.segments,
             "addresses": experiment.underlay.addresses,
+            "services": [process.shown() for process in network.services.all()],
         }
         return self._one_node(found, node) if node else found
 
@@ -182,7 +198,11 @@ class Verbs:
             "state": found["state"].get(node),
             "fabric": found["fabric"].get(node, {}),
             "agents": found["agents"],
+            "services": self._shown_services(node),
         }
+
+    def _shown_services(self, owner: str) -> list[ServiceState]:
+        return [process.shown() for process in self._services(owner).values()]
 
     def migrate(self, progress: Progress, vm: str, to: str, settings: dict[str, str]) -> dict[str, Any]:
         """Move a VM; how, is in ``settings``."""
@@ -235,19 +255,41 @@ class Verbs:
             "forward": _shown(cable.link.forward), "backward": _shown(cable.link.backward),
         }  # fmt: skip
 
-    def stop(self, progress: Progress, node: str) -> dict[str, str]:
-        """Power off a hypervisor or gateway, or end the controller."""
+    def stop(self, progress: Progress, node: str, service: str = "") -> dict[str, str]:
+        """Power off a hypervisor or gateway, end the controller, or one service of a node."""
         with self._lock:
-            self._lab.stop(node)
-        return {"stopped": node}
+            self._lab.stop(node, service)
+        return {"stopped": titled(node, service) if service else node}
 
-    def start(self, progress: Progress, node: str) -> dict[str, str]:
-        """Power on what was stopped."""
+    def start(self, progress: Progress, node: str, service: str = "") -> dict[str, str]:
+        """Power on what was stopped, or start a service."""
         with self._lock:
             if node == CONTROLLER and self._lab.controller.running:
                 raise SessionError("the controller is running already")
-            self._lab.start(node)
-        return {"started": node}
+            self._lab.start(node, service)
+        return {"started": titled(node, service) if service else node}
+
+    def logs(
+        self,
+        progress: Progress,
+        node: str,
+        service: str = "",
+        lines: Annotated[int, Meta(ge=0)] = 0,
+        after: dict[str, int] | None = None,
+        wait_s: Annotated[float, Meta(ge=0, le=60)] = 0.0,
+    ) -> dict[str, Lines]:
+        """The last lines of a node's services' logs; or what came ``after`` positions in them, once anything does."""
+        found = self._services(node)
+        if node not in (CONTROLLER, *self._session.experiment.topology.by_name, *self._network.cables):
+            raise InputError(not_one_of("node or link with services", node, self._owners()))
+        if service and service not in found:
+            raise InputError(no_service(node, service, found))
+        if not found:
+            raise SessionError(f"{node} has no services now")
+        logs = {name: process.log for name, process in found.items() if service in ("", name)}
+        if after is None:
+            return {name: log.last(lines) for name, log in logs.items()}
+        return news(logs, after, wait_s)
 
     def trace(self, progress: Progress, source: str, destination: str) -> Trace:
         """Follow a packet."""
@@ -261,7 +303,7 @@ class Verbs:
                 raise SessionError(f"link {link} is being captured already")
             names = self._session.instruments.names()
             self._captures[link] = start_capture(
-                [cable.link], WORK / "api", names, both_ends=False, snaplen=65535,
+                self._network.services, [cable.link], WORK / "api", names, both_ends=False, snaplen=65535,
                 translated=self._network.translated,
             )  # fmt: skip
         return {"link": link}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from chimera.model.result import (
     Result,
     Timing,
 )
+from chimera.model.service import State, titled
 from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.topology import Topology
 from chimera.model.underlay import Underlay
@@ -38,6 +39,7 @@ from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
 from chimera.net.ovs import FOLDER as OVS_FOLDER
+from chimera.net.services import Supervisor
 from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
@@ -213,9 +215,15 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     """Build the network, start its control plane, and return when every flow is where it should be."""
     started = time.time()
     progress(experiment.mtu.consequence)
-    controller = Controller(experiment.inventory)
+
+    def changed(node: str, name: str, state: State, detail: str) -> None:
+        if state is State.FAILED:
+            progress(f"{titled(node, name)} failed: {detail}")
+
+    services = Supervisor(changed)
+    controller = Controller(experiment.inventory, services=services)
     controller.start()
-    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress)
+    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress, services)
 
     def route(verb: str, prefix: str, switch: str) -> None:
         if verb == "advertise":
@@ -228,7 +236,9 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
     built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
     progress("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
-    instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
+    instruments = Instruments(
+        experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated, services
+    )
     wait_wired = controller.wait_wired if experiment.overlay.programs_vms else _wired_already
     migrator = Migrator(built, progress, wait_wired, instruments.responding)
     controller.log.migrations = migrator.records
@@ -308,6 +318,7 @@ def report(session: Session, run_s: float) -> Result:
     if session.controller.log.forgotten:
         count = session.controller.log.forgotten
         hints.append(f"{count} control messages near migrations are counted, and too many to be shown one by one")
+    failed = [failure.told(origin) for failure in session.network.services.failures]
     refused = [f"a switch refused: {text}" for text in session.controller.errors]
     if not fits(experiment.mtu):
         hints = [experiment.mtu.consequence, *hints]
@@ -324,8 +335,8 @@ def report(session: Session, run_s: float) -> Result:
         bum=flooded,
         control=_control(session, origin),
         state=state.states(session.network),
-        notes=[*instruments.losses, *lab.notes, *hints, *refused],
-        marks=[_mark(moment, origin) for moment in lab.moments],
+        notes=[*instruments.losses, *lab.notes, *hints, *failed, *refused],
+        marks=[_mark(moment, origin) for moment in sorted([*lab.moments, *_failed(session)], key=lambda m: m.start)],
         map=map_of(experiment.topology),
     )
 
@@ -352,6 +363,13 @@ def _control(session: Session, origin: float) -> Control:
     log = session.controller.log
     near = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in log.near()]
     return Control(dict(log.counts), log.bytes, near)
+
+
+def _failed(session: Session) -> Iterator[Moment]:
+    """What services that ended on their own add to the timeline."""
+    for failure in session.network.services.failures:
+        text = f"{titled(failure.node, failure.name)} ended ({failure.detail})"
+        yield Moment(failure.time, failure.again or failure.time, text)
 
 
 def _mark(moment: Moment, origin: float) -> Mark:

@@ -20,6 +20,7 @@ from chimera.bench.isolated import standing
 from chimera.measure.probes import read_stream
 from chimera.measure.recorder import Recorder
 from chimera.net import netns
+from chimera.net.services import Supervisor
 from chimera.overlay.registry import OVERLAYS
 from chimera.session import Experiment, bring_up, need_machine, prepare
 
@@ -154,9 +155,10 @@ def _answer(what: str, ends: Ends, seconds: int) -> Figures:
 
 
 def _latency(a: str, b: str, address: str) -> list[float]:
-    echo = Recorder(b, "probe", "echo", "--port", str(_PORT))
-    path = Path("/run/lab/latency")
-    probe = Recorder(a, "probe", "send", "--to", address, "--port", str(_PORT), "--flow", "1", "--out", str(path))
+    services, path = Supervisor(), Path("/run/lab/latency")
+    echo = Recorder(services, b, "probe", "echo", "--port", str(_PORT))
+    argv = ["send", "--to", address, "--port", str(_PORT), "--flow", "1", "--out", str(path)]
+    probe = Recorder(services, a, "probe", *argv)
     time.sleep(_LATENCY_S)
     probe.stop()
     echo.stop()

@@ -10,6 +10,7 @@ from chimera import namespaces
 from chimera.model.ports import PortSpec
 from chimera.net import kernel, netns, sysctl
 from chimera.net.ovs import OpenVSwitch, empty_database
+from chimera.net.services import Supervisor
 from chimera.wire import ovsdb
 
 _PARALLEL = 8
@@ -42,16 +43,18 @@ def floor(hypervisors: int, vms: int) -> dict[str, float]:
     links = [f"link add eth0 netns {g} type veth peer name {g} netns {h}" for g, h, _ in guests]
     links += [f"link add uplink netns {h} type veth peer name {h} netns tor" for h in nodes]
     netns.ip_batch("", links)
+    services = Supervisor()
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        list(pool.map(lambda h: _bare_switch(h, [g for g, at, _ in guests if at == h]), nodes))
+        list(pool.map(lambda h: _bare_switch(services, h, [g for g, at, _ in guests if at == h]), nodes))
         list(pool.map(lambda g: _bare_guest(g[0], g[2]), guests))
     start = time.monotonic() - begin
     return {"start_s": start, "memory_mb": proportional_memory_mb()}
 
 
-def _bare_switch(node: str, guests: list[str]) -> None:
+def _bare_switch(services: Supervisor, node: str, guests: list[str]) -> None:
     netns.ip_batch(node, [f"link set dev {port} up" for port in [*guests, "uplink"]])
-    OpenVSwitch(node).start(ovsdb.add_bridge("br0", ports=[PortSpec(port, "br0") for port in [*guests, "uplink"]]))
+    ports = [PortSpec(port, "br0") for port in [*guests, "uplink"]]
+    OpenVSwitch(node, services).start(ovsdb.add_bridge("br0", ports=ports))
 
 
 def _bare_guest(name: str, number: int) -> None:

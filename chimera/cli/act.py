@@ -1,4 +1,4 @@
-"""``lab migrate``, ``link``, ``stop`` and ``start``: acting on a lab that is up."""
+"""``lab migrate`` and ``lab link``: acting on a lab that is up."""
 
 from __future__ import annotations
 
@@ -79,27 +79,3 @@ def link(
         shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counters.items() if value)
         if counters:
             click.echo(f"    so far: {shown or 'nothing'}")
-
-
-@click.command()
-@click.argument("node", shell_complete=complete("hypervisors"))
-@lab_option
-def stop(node: str, lab_name: str | None) -> None:
-    """Stop NODE: a hypervisor, a gateway, or the word 'controller'.
-
-    \b
-    Example:  sudo lab stop controller
-    """
-    click.echo(f"{ask(lab_name, 'stop', node=node)['stopped']} is stopped")
-
-
-@click.command()
-@click.argument("node", shell_complete=complete("hypervisors"))
-@lab_option
-def start(node: str, lab_name: str | None) -> None:
-    """Start NODE again after 'lab stop'; returns when it takes part again.
-
-    \b
-    Example:  sudo lab start controller
-    """
-    click.echo(f"{ask(lab_name, 'start', node=node)['started']} is running")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,6 +35,7 @@ def inspect(name: str, lab_name: str | None, as_json: bool) -> None:
     else:
         links([found])
         _measured(found["measured"])
+        _services(found["services"])
 
 
 def _lab(found: dict[str, Any]) -> None:
@@ -56,6 +58,7 @@ def _node(found: dict[str, Any]) -> None:
         table("VMs", ("VM",), [(vm,) for vm in found["vms"]])
     table("Addresses", ("interface", "address"), [(a["interface"], a["address"]) for a in found["addresses"]])
     links(found["links"])
+    _services(found["services"])
     if found["fabric"]:
         _fabrics({node["name"]: found["fabric"]})
         _ways(found["fabric"])
@@ -121,6 +124,18 @@ def _measured(found: Iterable[dict[str, Any]]) -> None:
 
 def _rounded(values: dict[str, float | None]) -> str:
     return impairment({key: round(value, 2) for key, value in values.items() if value is not None})
+
+
+def _services(found: Iterable[dict[str, Any]]) -> None:
+    columns = ("service", "state", "since", "PID", "restarts", "why")
+    now = time.time()
+    rows = [
+        (
+            s["name"], s["state"], f"{max(now - s['since'], 0):.0f} s", s["pid"], s["restarts"] or None, s["detail"],
+        )
+        for s in found
+    ]  # fmt: skip
+    table("Services", columns, rows)
 
 
 def _fabrics(found: dict[str, dict[str, Any]]) -> None:

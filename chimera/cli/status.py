@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from chimera.model.errors import LabError, SessionError
+from chimera.model.service import AGENTS, titled
 
 
 def complete_lab(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
@@ -94,8 +95,18 @@ def _print(name: str, facts: dict[str, Any]) -> None:
     if facts["cut_links"]:
         click.echo(f"  cut: {' '.join(facts['cut_links'])}")
     click.echo(f"  controller: {facts['controller']}; migrations so far: {facts['migrations']}")
+    for found in facts.get("troubled", ()):
+        if (found["name"], found["state"]) != (AGENTS, "ended"):  # the line above says it
+            click.echo(f"  {_service(found)}")
     for text in facts["refused"]:
         click.echo(f"  a switch refused: {text}")
+
+
+def _service(found: dict[str, Any]) -> str:
+    """A service that is, or was, not as it should be."""
+    often = f", restarted {found['restarts']} time{'' if found['restarts'] == 1 else 's'}" if found["restarts"] else ""
+    why = f": {found['detail']}" if found["detail"] else ""
+    return f"{titled(found['node'], found['name'])}: {found['state']}{often}{why}"
 
 
 def summary(facts: dict[str, Any]) -> str:

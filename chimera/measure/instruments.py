@@ -29,6 +29,7 @@ from chimera.model.samples import Heartbeat, ProbeStream, Window
 from chimera.model.topology import Endpoint, Topology
 from chimera.model.underlay import Underlay
 from chimera.net.memory_copy import PORT as MIGRATION_PORT
+from chimera.net.services import Supervisor
 from chimera.underlay.ways import CorePair, Ways
 from chimera.wire import pcapng
 
@@ -102,6 +103,7 @@ class Instruments:
     folder: Path
     location: Callable[[], Mapping[str, str]]
     translated: Collection[str] = ()
+    services: Supervisor = field(default_factory=Supervisor)
     streams: list[ProbeStream] = field(default_factory=list)
     heartbeats: list[Heartbeat] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
@@ -126,6 +128,7 @@ class Instruments:
         inter_site = self.topology.inter_site_links()
         if inter_site:
             capture = start_capture(
+                self.services,
                 inter_site,
                 self.folder / "wan",
                 self.names(),
@@ -138,8 +141,8 @@ class Instruments:
             self._running.append(("The capture of inter-site links", capture))
         if record_all:
             capture = start_capture(
-                self.topology.links, self.folder / "captures", self.names(), both_ends=False, snaplen=WHOLE,
-                skip_tcp_port=MIGRATION_PORT, translated=self.translated,
+                self.services, self.topology.links, self.folder / "captures", self.names(), both_ends=False,
+                snaplen=WHOLE, skip_tcp_port=MIGRATION_PORT, translated=self.translated,
             )  # fmt: skip
             self.recordings = capture.files
             self._running.append(("The capture of all links (--capture)", capture))
@@ -196,7 +199,7 @@ class Instruments:
                 path = self.folder / f"heartbeat-{vm}"
                 beat_us = str(self._paced(BEAT_US))
                 argv = ("echo", "--port", str(PROBE_PORT), "--out", str(path), "--interval-us", beat_us)
-                responder = self._responders[vm] = Responder(Recorder(vm, "probe", *argv), path)
+                responder = self._responders[vm] = Responder(Recorder(self.services, vm, "probe", *argv), path)
             responder.users += 1
         try:
             yield
@@ -249,7 +252,7 @@ class Instruments:
                 watched = Watched(self._flows, vantage, vm.name)
                 path = self.folder / f"flow-{watched.flow}.probes"
                 recorder = Recorder(
-                    vantage.name, "probe", "send", "--to", address, "--port", str(PROBE_PORT),
+                    self.services, vantage.name, "probe", "send", "--to", address, "--port", str(PROBE_PORT),
                     "--flow", str(watched.flow), "--interval-us", str(self._paced(INTERVAL_US)), "--out", str(path),
                 )  # fmt: skip
                 self.watched.append(watched)
@@ -290,7 +293,7 @@ class Instruments:
         for peer in self.topology.vms:
             owner = peer.ip.partition("/")[0] if peer.name in involved else NOBODY
             ports += ["--netns", f"{namespaces.path(peer.name)}:eth0:{owner}"]
-        return Recorder("", "probe", "listen", "--out", str(path), *ports, ports=len(ports)), path
+        return Recorder(self.services, "", "probe", "listen", "--out", str(path), *ports, ports=len(ports)), path
 
     # -- TCP -------------------------------------------------------------------------------------
 
@@ -298,10 +301,10 @@ class Instruments:
     def session(self, server: Endpoint, client: str) -> Iterator[None]:
         """Keep a TCP session open for as long as the block runs, verifying every byte."""
         path = self.folder / f"tcp-{len(self._sessions)}.json"
-        serving = Recorder(server.name, "probe", "tcp-server", "--port", str(TCP_PORT))
+        serving = Recorder(self.services, server.name, "probe", "tcp-server", "--port", str(TCP_PORT))
         address = server.ip.partition("/")[0]
         connected = Recorder(
-            client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path),
+            self.services, client, "probe", "tcp-client", "--to", address, "--port", str(TCP_PORT), "--out", str(path),
             "--deadline-ms", str(int(_ECHO_MS * slowness())),
         )  # fmt: skip
         held = connected, path, server.name
@@ -330,7 +333,9 @@ class Instruments:
         number = len(self.looks)
         links = self.topology.links
         folder = self.folder / f"look-{number}"
-        capture = start_capture(links, folder, {}, both_ends=True, snaplen=_TRIM_BYTES, translated=self.translated)
+        capture = start_capture(
+            self.services, links, folder, {}, both_ends=True, snaplen=_TRIM_BYTES, translated=self.translated
+        )
         start = time.time()
         time.sleep(_LOOK_S)
         window = Window(start, time.time())
@@ -351,7 +356,7 @@ class Instruments:
         with Volley(sender, target, flows) as volley:
             volley.reaches()  # what is asked once, and may go another way, is over then
             capture = start_capture(
-                self.topology.links, self.folder / "spread", {}, both_ends=False, snaplen=_TRIM_BYTES
+                self.services, self.topology.links, self.folder / "spread", {}, both_ends=False, snaplen=_TRIM_BYTES
             )
             try:
                 volley.fire(_ROUNDS)
@@ -372,7 +377,7 @@ class Instruments:
         folder = self.folder / f"loop-{len(self.circles)}"
         start = time.time()
         with Volley(sender, target, probes) as volley:
-            capture = start_capture([link], folder, {}, both_ends=True, snaplen=_TRIM_BYTES)
+            capture = start_capture(self.services, [link], folder, {}, both_ends=True, snaplen=_TRIM_BYTES)
             try:
                 arrived = volley.fire(rounds=1)
                 time.sleep(_MOST_HOPS * max(link.forward.delay_ms, link.backward.delay_ms) / 1000 + _UNDER_WAY_S)

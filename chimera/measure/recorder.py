@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chimera import namespaces
-from chimera.deadline import ready, steps
-from chimera.model.errors import DeadlineError, SessionError
+from chimera.deadline import steps
 from chimera.model.topology import Link, Port
-from chimera.net import netns
+from chimera.net.service import Says, Service
+from chimera.net.services import Supervisor
 from chimera.net.tools import native_tool
 from chimera.wire import pcapng
 
@@ -31,7 +30,7 @@ _CUT = 1024  # bytes of a frame that the blocks of the smallest ring hold
 
 
 class Recorder:
-    """A program that says ``ready``, records, and writes its file when it is told to end.
+    """A program that says ``ready``, records, and writes its file when it is told to end: a service of its node.
 
     ``ports`` is how many interfaces it has to open first.
 
@@ -39,31 +38,23 @@ class Recorder:
         SessionError: it ended instead of getting ready; its own words are in the text.
     """
 
-    def __init__(self, namespace: str, tool: str, *arguments: str, ports: int = 0) -> None:
-        self._what = f"{tool} {arguments[0]}{f' in {namespace}' if namespace else ''}"
-        self._ports = ports
-        argv = [str(native_tool(tool)), *arguments]
-        self._process = netns.start(namespace, argv, stdout=netns.PIPE, stderr=netns.PIPE)
-        self._line()
-
-    def _line(self) -> str:
-        assert self._process.stdout and self._process.stderr
-        patience_s = _READY_S + self._ports * _READY_A_PORT_S
-        if not ready(self._process.stdout, patience_s):
-            raise DeadlineError(f"{self._what} did not get ready within {patience_s:g} s")
-        line = self._process.stdout.readline().decode()
-        if not line:
-            raise SessionError(f"{self._what} failed: {self._process.stderr.read().decode().strip()}")
-        return line
+    def __init__(self, services: Supervisor, namespace: str, tool: str, *arguments: str, ports: int = 0) -> None:
+        name = tool if arguments[0].startswith("-") else f"{tool}-{arguments[0]}"
+        self._services = services
+        service = Service(
+            namespace, name, (str(native_tool(tool)), *arguments), namespace=namespace, ready=Says(), stdout=True,
+            transient=True, patience_s=_READY_S + ports * _READY_A_PORT_S, grace_s=_STOP_S,
+        )  # fmt: skip
+        self._process = services.start(service)
 
     @property
     def running(self) -> bool:
         """True until it ended."""
-        return self._process.poll() is None
+        return self._process.running
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
-        self._process.send_signal(number)
+        self._process.signal(number)
 
     def stop(self) -> str:
         """Have it write its file and end; returns the rest of what it printed.
@@ -71,25 +62,7 @@ class Recorder:
         Raises:
             SessionError: it failed, so that its file is not there or not whole; its own words are in the text.
         """
-        if self.running:
-            self.signal(signal.SIGTERM)
-        output, complaint = self._end()
-        if self._process.returncode:
-            why = complaint.decode(errors="replace").strip() or f"status {self._process.returncode}"
-            raise SessionError(f"{self._what} failed: {why}")
-        return output.decode()
-
-    def _end(self) -> tuple[bytes, bytes]:
-        """What it still prints until it has ended."""
-        for step_s in steps(_STOP_S):
-            try:
-                output, complaint = self._process.communicate(timeout=step_s)
-            except netns.TimeoutExpired:
-                continue  # what it has printed until now is kept for the next call
-            return output, complaint
-        self._process.kill()
-        self._process.communicate()
-        raise DeadlineError(f"{self._what} did not end within {_STOP_S:g} s")
+        return self._services.finish(self._process).decode()
 
 
 @dataclass(frozen=True)
@@ -138,6 +111,7 @@ class Capture:
 
 
 def start_capture(
+    services: Supervisor,
     links: Sequence[Link],
     folder: Path,
     names: Mapping[str, str],
@@ -166,7 +140,9 @@ def start_capture(
     arguments += ["--ring-kb", str(_ring_kb(len(ports), snaplen))]
     if skip_tcp_port:
         arguments += ["--skip-tcp-port", str(skip_tcp_port)]
-    return Capture(Recorder("", "capture", *arguments, ports=len(ports)), files, ports, whole=snaplen >= WHOLE)
+    return Capture(
+        Recorder(services, "", "capture", *arguments, ports=len(ports)), files, ports, whole=snaplen >= WHOLE
+    )
 
 
 def _ring_kb(ports: int, snaplen: int) -> int:

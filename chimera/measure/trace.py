@@ -40,12 +40,14 @@ def trace(network: Network, source: str, destination: str) -> Trace:
     links = [*network.topology.links, *_vm_links(network)]
     with tempfile.TemporaryDirectory() as folder:
         probe = Recorder(
-            sender.name, "probe", "send", "--to", target, "--port", str(PROBE_PORT), "--flow", str(_FLOW),
-            "--interval-us", "20000", "--grace-ms", "0", "--out", str(Path(folder) / "probes"),
+            network.services, sender.name, "probe", "send", "--to", target, "--port", str(PROBE_PORT),
+            "--flow", str(_FLOW), "--interval-us", "20000", "--grace-ms", "0", "--out", str(Path(folder) / "probes"),
         )  # fmt: skip
         try:
             time.sleep(_WARM_S)
-            capture = start_capture(links, Path(folder), {}, both_ends=True, snaplen=512, translated=network.translated)
+            capture = start_capture(
+                network.services, links, Path(folder), {}, both_ends=True, snaplen=512, translated=network.translated
+            )
             time.sleep(_LOOK_S)
         finally:
             probe.stop()

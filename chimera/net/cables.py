@@ -13,21 +13,24 @@ it has not. Taking the middle down takes the carrier from both nodes.
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import IO
+from functools import partial
 
 from chimera.deadline import ready
 from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.topology import Impairment, Link, Port
 from chimera.net import netns
+from chimera.net.service import Says, Service
+from chimera.net.services import Process, Supervisor
 from chimera.net.tools import native_tool
 
 QUEUE_PACKETS = 1000  # what may wait for the transmitter, as Linux's default txqueuelen
 _FRAME_BYTES = 1500
 _READY_S = 10
+SERVICE = "delay-line"
+
+SetLink = Callable[[str, bool], None]  # name, whether it is up
 
 
 class Cable:
@@ -50,6 +53,9 @@ class Cable:
 
     def start(self) -> None:
         """Set the middle to work; a plain link has none."""
+
+    def wait_ready(self) -> None:
+        """Return when frames pass."""
 
     def set_up(self, up: bool) -> None:
         """Cut or restore the link."""
@@ -95,28 +101,49 @@ class _Middle(Cable):
 
 
 class DelayLine(_Middle):
-    """Impaired by the userspace delay line."""
+    """Impaired by the userspace delay line: a service of the link.
+
+    The link is down when that has ended, and until it is started again; ``set_link`` tells the network of both.
+    """
 
     how = "delay line"
-    _process: subprocess.Popen[bytes]
-    _words: IO[bytes]  # what it says on stderr
+    _process: Process
+
+    def __init__(
+        self, link: Link, index: int, mtu: int, macs: Mapping[Port, str], services: Supervisor, set_link: SetLink
+    ) -> None:
+        super().__init__(link, index, mtu, macs)
+        self._services = services
+        self._follow = {up: partial(set_link, link.name, up) for up in (True, False)}
 
     def start(self) -> None:
         netns.ip_batch("", [f"link set dev {inner} up" for inner in (self.inner_a, self.inner_b)])
+        self._process = self._services.launch(self._service(), lost=self._follow[False], again=self._follow[True])
+
+    def wait_ready(self) -> None:
+        self._services.wait_ready([self._process])
+
+    def _service(self) -> Service:
         argv = [str(native_tool("delayline")), self.inner_a, self.inner_b]
         argv += ["--fwd", _settings(self.link.forward), "--bwd", _settings(self.link.backward)]
         argv += ["--queue-packets", str(QUEUE_PACKETS), "--seed", str(self.index)]
-        # Not our stderr: whoever reads what 'lab up' prints would wait for this process to end.
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process
-        self._process = netns.start("", argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words)
-        self._line("the delay line did not start")
+        return Service(self.link.name, SERVICE, tuple(argv), ready=Says(), stdin=True, stdout=True, patience_s=_READY_S)
+
+    def set_up(self, up: bool) -> None:
+        if up and not self._process.running:
+            self._services.start_again(self._process)  # and then this again: see ``again`` above
+        else:
+            super().set_up(up)
 
     def impair(self, forward: Impairment, backward: Impairment) -> None:
         self._send(f"set fwd {_settings(forward, whole=True)}\nset bwd {_settings(backward, whole=True)}\n")
         self.link = replace(self.link, forward=forward, backward=backward)
+        self._process.service = self._service()  # where it is started again
 
     def stats(self) -> dict[str, dict[str, float]]:
-        """Counters per direction: frames, bytes, drops by cause, longest queue."""
+        """Counters per direction: frames, bytes, drops by cause, longest queue; none where the delay line has ended."""
+        if not self._process.running:
+            return {}
         self._send("stats\n")
         return dict(json.loads(self._line("no counters")))
 
@@ -126,7 +153,7 @@ class DelayLine(_Middle):
             self._process.stdin.write(text.encode())
             self._process.stdin.flush()
         except BrokenPipeError as error:
-            raise SessionError(f"link {self.link.name}: {self._last_log_lines()}") from error
+            raise SessionError(self._ended()) from error
 
     def _line(self, failure: str) -> str:
         assert self._process.stdout
@@ -134,12 +161,14 @@ class DelayLine(_Middle):
             raise DeadlineError(f"link {self.link.name}: {failure} within {_READY_S} s")
         line = self._process.stdout.readline().decode()
         if not line:
-            raise SessionError(f"link {self.link.name}: {failure}: {self._last_log_lines()}")
+            raise SessionError(self._ended())
         return line
 
-    def _last_log_lines(self) -> str:
-        self._words.seek(0)
-        return self._words.read().decode(errors="replace").strip() or "its delay line has ended"
+    def _ended(self) -> str:
+        said = self._process.said()
+        why = f" ({said})" if said else ""
+        name = self.link.name
+        return f"link {name}: its delay line has ended{why}; 'lab link {name} restore' starts it again"
 
 
 class Netem(_Middle):
@@ -167,13 +196,20 @@ class Netem(_Middle):
             netns.run("", ["tc", "qdisc", verb, "dev", inner, "root", *_netem(impairment)])
 
 
-def make(links: Iterable[Link], mtu: int, macs: Mapping[Port, str], *, netem: bool) -> dict[str, Cable]:
-    """A cable for each link, by name; ``netem`` says whether the kernel has it."""
-    middle: type[Cable] = Netem if netem else DelayLine
-    return {
-        link.name: (middle if link.impaired else Cable)(link, index, mtu, macs)
-        for index, link in enumerate(links, start=1)
-    }
+def make(
+    links: Iterable[Link], mtu: int, macs: Mapping[Port, str], services: Supervisor, set_link: SetLink, *, netem: bool
+) -> dict[str, Cable]:
+    """A cable for each link, by name; ``netem`` says whether the kernel has it.
+
+    Where it has not, delay lines are run by ``services``, and ``set_link`` hears when one ends or is back.
+    """
+
+    def cable(link: Link, index: int) -> Cable:
+        if link.impaired and not netem:
+            return DelayLine(link, index, mtu, macs, services, set_link)
+        return (Netem if link.impaired else Cable)(link, index, mtu, macs)
+
+    return {link.name: cable(link, index) for index, link in enumerate(links, start=1)}
 
 
 def _settings(impairment: Impairment, *, whole: bool = False) -> str:

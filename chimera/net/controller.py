@@ -1,17 +1,15 @@
 """The lab's controller process: started, watched and, for experiments, killed and started again.
 
-It runs ``python -m controllers`` in the sandbox's own namespace and reports over a unix socket, one JSON
-object a line: ``listening``, ``synced``, ``advertise``/``withdraw`` of hosts, and the control messages it
-sent and received.
+It runs ``python -m controllers`` in the sandbox's own namespace, as the service ``agents`` of the lab itself, and
+reports over a unix socket, one JSON object a line: ``listening``, ``synced``, ``advertise``/``withdraw`` of hosts, and
+the control messages it sent and received.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -25,8 +23,10 @@ from chimera.deadline import ready, steps
 from chimera.model.codec import to_json
 from chimera.model.control import LISTENER, Inventory
 from chimera.model.errors import DeadlineError, LabError, SessionError
-from chimera.net import netns
+from chimera.model.service import AGENTS, THE_LAB
 from chimera.net.control_log import ControlLog, Message
+from chimera.net.service import Service
+from chimera.net.services import Process, Supervisor
 
 FOLDER = Path("/run/lab")
 API = str(FOLDER / "controller.sock")
@@ -58,7 +58,8 @@ class Controller:
     inventory: Inventory
     on_route: Callable[[str, str, str], None] = lambda verb, prefix, switch: None
     log: ControlLog = field(default_factory=ControlLog)
-    _process: subprocess.Popen[bytes] | None = None
+    services: Supervisor = field(default_factory=Supervisor)
+    _process: Process | None = None
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=_ERRORS))  # what switches refused, the latest
     agents: dict[str, str] = field(default_factory=dict)  # node -> running, stopped, failed
     noted: deque[AgentNote] = field(default_factory=lambda: deque(maxlen=_NOTES))  # what agents said of themselves
@@ -96,17 +97,15 @@ class Controller:
         self._starts += 1
         inventory = replace(self.inventory, openflow_port=self._port)
         (FOLDER / "inventory.json").write_bytes(to_json(inventory))
-        log = open(FOLDER / f"controller-{self._starts}.log", "wb")  # noqa: SIM115 - the child's, closed below
-        argv = [sys.executable, "-m", "controllers", "--inventory", str(FOLDER / "inventory.json")]
-        listener = self._listen()
-        environment = {
-            **os.environ,
-            LISTENER: str(listener.fileno()),
-            "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]),
-        }
-        self._process = netns.start("", argv, stdout=log, stderr=log, env=environment, pass_fds=[listener.fileno()])
-        listener.close()
-        log.close()
+        argv = (sys.executable, "-m", "controllers", "--inventory", str(FOLDER / "inventory.json"))
+        with self._listen() as listener:
+            environment = {
+                LISTENER: str(listener.fileno()),
+                "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]),
+            }
+            service = Service(THE_LAB, AGENTS, argv, environment=environment)
+            self._process = self.services.launch(service, pass_fds=[listener.fileno()])
+            self.services.wait_ready([self._process])  # it runs: what it is ready for, it reports
         threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="controller").start()
 
     def _listen(self) -> socket.socket:
@@ -124,8 +123,7 @@ class Controller:
         """End the process, by default without a chance to say goodbye."""
         if self._process is None:
             raise SessionError("the controller is not running")
-        self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-        self._process.wait()
+        self.services.stop(self._process, kill=kill)
         self._process = None
 
     def tell_agent(self, command: Literal["start", "stop"], node: str) -> None:
@@ -137,7 +135,7 @@ class Controller:
     @property
     def running(self) -> bool:
         """True while the process is there."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.running
 
     def agents_of(self, node: str = "") -> dict[str, Any]:
         """The agents of a node, or all: their states, what they noted of themselves last, and what they counted."""
@@ -198,20 +196,18 @@ class Controller:
 
     def last_log_lines(self, lines: int = 12) -> str:
         """The end of the controller's log."""
-        path = FOLDER / f"controller-{self._starts}.log"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+        return self._process.said(lines) if self._process else ""
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+    def _watch(self, process: Process) -> None:
         """Read reports until the stream ends."""
         while not ready(self._listener, _LIMIT_S):
-            if process.poll() is not None:
+            if not process.running:
                 return
         stream, _ = self._listener.accept()
         self._stream = stream
         with stream:
             for report in _reports(stream):
                 self._take_report(report)
-        process.poll()
         with self._changed:
             self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""The few system calls Python 3.11 does not wrap: unshare, setns, mount, prctl, and ethtool's ioctl."""
+"""The few system calls Python 3.11 does not wrap: unshare, setns, mount, prctl, inotify, and ethtool's ioctl."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
@@ -18,6 +20,7 @@ MS_BIND = 0x1000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 
 _PR_SET_PDEATHSIG = 1
+_IN_MODIFY, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x80, 0x100
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
 _PIDFD_GETFD = 438  # the same on every architecture
@@ -47,6 +50,41 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send this process ``signal_number`` when the thread ends that forked it (prctl(2))."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
+
+
+class FolderChanges:
+    """Readable when something was made or written in a folder that it was told of (inotify(7))."""
+
+    def __init__(self) -> None:
+        self._fd = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._fd < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, f"inotify: {os.strerror(code)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def fileno(self) -> int:
+        """The descriptor, for a selector."""
+        return int(self._fd)
+
+    def add(self, folder: Path) -> None:
+        """Watch a folder, too."""
+        mask = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE
+        if _libc.inotify_add_watch(self._fd, os.fsencode(folder), mask) < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(folder))
+
+    def forget(self) -> None:
+        """Take what is to be read: from now on readable means something new."""
+        try:
+            while os.read(self._fd, 1 << 16):
+                pass
+        except BlockingIOError:
+            return
 
 
 def checksum_in_software(interface: str) -> None:

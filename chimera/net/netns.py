@@ -43,6 +43,12 @@ def run(name: str, argv: Sequence[str], *, check: bool = True, stdin: str = "") 
     return done.stdout
 
 
+def succeeds(name: str, argv: Sequence[str]) -> bool:
+    """Whether a program that is run in a namespace ends with status 0."""
+    done = subprocess.run(command(name, argv), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, check=False)
+    return done.returncode == 0
+
+
 def ip_batch(name: str, lines: Iterable[str], *, again: bool = False, family: str = "") -> None:
     """Hand many ``ip`` commands to the kernel in one process.
 

@@ -7,15 +7,17 @@ underlay) comes in as data: :class:`Wiring` and :class:`~chimera.model.underlay.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from threading import RLock
 
 from chimera import namespaces
-from chimera.model.errors import InputError, SessionError, not_one_of
+from chimera.model.errors import InputError, SessionError, did_you_mean, not_one_of
 from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
+from chimera.model.service import State
 from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
 from chimera.net import cables, guests, kernel, netns, policy, sysctl
@@ -23,6 +25,8 @@ from chimera.net.machine import has_netem
 from chimera.net.mn import LabNet, mininet_view
 from chimera.net.ovs import OpenVSwitch, empty_database
 from chimera.net.routing import Routes
+from chimera.net.service import Restart
+from chimera.net.services import Process, Supervisor
 from chimera.net.translators import Translation, uplinks
 from chimera.underlay import plan, ways
 from chimera.underlay.identity import link_macs
@@ -60,11 +64,13 @@ class Network:
     wiring: Wiring
     controller: str  # OpenFlow target of every br-int
     progress: Callable[[str], None] = lambda text: None
+    services: Supervisor = field(default_factory=Supervisor)
     routes: Routes = field(default_factory=Routes)
     location: dict[str, str] = field(default_factory=dict)  # VM -> hypervisor
     stopped: set[str] = field(default_factory=set)  # nodes that are powered off
     _hosts: dict[str, str] = field(default_factory=dict)  # advertised prefix -> hypervisor
     _wrong: list[Route] = field(default_factory=list)  # made by misroute
+    _changing: RLock = field(default_factory=RLock)  # links, nodes and their services: one change at a time
 
     def __post_init__(self) -> None:
         topology = self.topology
@@ -75,9 +81,16 @@ class Network:
             Translation(topology, self.underlay, self.wiring.translator) if self.wiring.translator else None
         )
         switches = *topology.vteps, *self._layer2.switches()
-        pages, learns = self.translation is not None, self.wiring.learns
-        self.switches = {node.name: OpenVSwitch(node.name, whole_pages=pages, learns=learns) for node in switches}
+        self.switches = {node.name: self._open_vswitch(node) for node in switches}
         self.cables: dict[str, cables.Cable] = {}
+
+    def _open_vswitch(self, node: Node) -> OpenVSwitch:
+        """Its daemons are started again: its ports and addresses are remembered, its flows are the controller's."""
+        return OpenVSwitch(
+            node.name, self.services, whole_pages=self.translation is not None, learns=self.wiring.learns,
+            restart=Restart(), switch_again=partial(self._switch_is_back, node),
+            database_again=partial(self._tell_controller, node),
+        )  # fmt: skip
 
     # -- up --------------------------------------------------------------------------------------
 
@@ -105,8 +118,15 @@ class Network:
     def connect_controller(self, target: str) -> None:
         """Point every ``br-int`` at a controller that listens elsewhere than the one before."""
         self.controller = target
-        for name in self.switches_on():
-            self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [target]), wait=False)
+        for node in self.topology.vteps:
+            if self.switches[node.name].configurable:
+                self._tell_controller(node)
+
+    def _tell_controller(self, node: Node) -> None:
+        """It may listen elsewhere than when the switch was last told."""
+        if node.name in self.underlay.vtep:
+            setting = ovsdb.set_controller(INTEGRATION, [self.controller])
+            self.switches[node.name].db.apply(*setting, wait=False)
 
     def _make_namespaces(self) -> None:
         sysctl.set_here(sysctl.ROUTER)
@@ -121,7 +141,9 @@ class Network:
     def _make_links(self) -> None:
         impaired = any(link.impaired for link in self.topology.links)
         netem = impaired and has_netem()
-        self.cables = cables.make(self.topology.links, self.underlay.mtu, self._macs, netem=netem)
+        self.cables = cables.make(
+            self.topology.links, self.underlay.mtu, self._macs, self.services, self.set_link, netem=netem
+        )
         batch = [line for cable in self.cables.values() for line in cable.lines()]
         batch += [guests.link_line(vm, self.topology.vm_mtu) for vm in self.topology.vms]
         batch += [f"link add {MANAGEMENT} type bridge", f"link set dev {MANAGEMENT} up", "link set lo up"]
@@ -133,6 +155,8 @@ class Network:
         netns.ip_batch("", batch)
         for cable in self.cables.values():
             cable.start()
+        for cable in self.cables.values():  # all at once
+            cable.wait_ready()
         ups: dict[str, list[str]] = defaultdict(list)
         for link in self.topology.links:
             for port in link.ends():
@@ -160,8 +184,13 @@ class Network:
         is_vtep = node.kind in (Kind.HYPERVISOR, Kind.GATEWAY)
         operations = self._vtep_bridges(node) if is_vtep else self._layer2.bridge(node)
         self.switches[name].start(operations)
-        for interface in () if is_vtep else self._layer2.host_ports(node):
-            self.switches[name].ofctl("add-flow", PHYSICAL, f"in_port={interface},vlan_tci=0x1000/0x1000,actions=drop")
+        self._refuse_tags(node)
+
+    def _refuse_tags(self, node: Node) -> None:
+        """The flows of a physical switch."""
+        for interface in self._layer2.host_ports(node) if node.name not in self.underlay.vtep else ():
+            flow = f"in_port={interface},vlan_tci=0x1000/0x1000,actions=drop"
+            self.switches[node.name].ofctl("add-flow", PHYSICAL, flow)
 
     def _vtep_bridges(self, node: Node) -> list[ovsdb.Operation]:
         """``br-int`` for the tenants, ``br-phy`` for the uplink and the tunnel address."""
@@ -304,8 +333,9 @@ class Network:
 
     def set_link(self, name: str, up: bool) -> None:
         """Cut or restore a link; the underlay's routes follow, as after a routing protocol converged."""
-        self.cable(name).set_up(up)
-        self._replan()
+        with self._changing:
+            self.cable(name).set_up(up)
+            self._replan()
 
     def longest_round_trip_s(self) -> float:
         """A bound on the delay of a packet and its answer on any path, as the links are now, in seconds."""
@@ -352,57 +382,112 @@ class Network:
 
     def advertise(self, prefix: str, switch: str) -> None:
         """Have the underlay route a VM's address to a hypervisor."""
-        self._hosts[prefix] = switch
-        towards = plan.host_routes(self.topology, self.underlay.forwarding, prefix, switch, self._cut())
-        self.routes.replace(prefix, towards)
+        with self._changing:
+            self._hosts[prefix] = switch
+            towards = plan.host_routes(self.topology, self.underlay.forwarding, prefix, switch, self._cut())
+            self.routes.replace(prefix, towards)
 
     def withdraw(self, prefix: str) -> None:
         """End :meth:`advertise`."""
-        self._hosts.pop(prefix, None)
-        self.routes.replace(prefix, ())
+        with self._changing:
+            self._hosts.pop(prefix, None)
+            self.routes.replace(prefix, ())
 
     def stop_node(self, name: str) -> None:
-        """Power off a hypervisor or gateway: its switch ends, its VMs stand still.
+        """Power off a hypervisor or gateway: its services end, its VMs stand still.
 
         Raises:
             SessionError: it is off already, or is no such node.
         """
-        if name not in self.underlay.vtep or name in self.stopped:
-            raise SessionError(f"{name} is {'already stopped' if name in self.stopped else 'no hypervisor or gateway'}")
-        self.stopped.add(name)
-        self.switches[name].stop()
-        for port in self._ends_at(name):
-            netns.run(name, ["ip", "link", "set", "dev", port.interface, "down"])
-        for vm in self.vms_at(name):
-            guests.freeze(vm)
-        self.routes.forget(name)
-        self._replan()
+        with self._changing:
+            if name not in self.underlay.vtep or name in self.stopped:
+                why = "already stopped" if name in self.stopped else "no hypervisor or gateway"
+                raise SessionError(f"{name} is {why}")
+            self.stopped.add(name)
+            self.services.stop(*self.services.of(name).values(), kill=True)
+            for port in self._ends_at(name):
+                netns.run(name, ["ip", "link", "set", "dev", port.interface, "down"])
+            for vm in self.vms_at(name):
+                guests.freeze(vm)
+            self.routes.forget(name)
+            self._replan()
 
     def start_node(self, name: str) -> None:
         """Power a hypervisor or gateway on again; its switch remembers its ports, its VMs go on.
 
+        Of a node that is on, start the services that do not run.
+
         Raises:
-            SessionError: it is not stopped.
+            SessionError: it is not stopped, and neither is any of its services.
         """
-        if name not in self.stopped:
-            raise SessionError(f"{name} is not stopped")
-        self.stopped.discard(name)
-        self.switches[name].restart()
-        # The controller may listen elsewhere than when the switch ended.
-        self.switches[name].db.apply(*ovsdb.set_controller(INTEGRATION, [self.controller]), wait=False)
-        node = self.topology.node(name)
-        ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
-        self._mark_legs(name)
-        netns.ip_batch(name, [*ups, *self._node_lines(node)], again=True)
-        self._finish_ports(name)
-        self._prepare_tunnels(name)
-        for vm in self.vms_at(name):
-            guests.thaw(vm)
-        self._replan()
+        with self._changing:
+            down = [process for process in self.services.of(name).values() if not process.running]
+            if name not in self.stopped and not down:
+                raise SessionError(f"{name} is not stopped")
+            self.stopped.discard(name)
+            for process in down:
+                self.services.start_again(process)
+            for vm in self.vms_at(name):
+                guests.thaw(vm)
+
+    def _switch_is_back(self, node: Node) -> None:
+        """What ended with its daemon is made again: its interfaces with their addresses and routes, its own tables."""
+        name = node.name
+        with self._changing:
+            if name in self.stopped:
+                return
+            ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
+            self._mark_legs(name)
+            netns.ip_batch(name, [*ups, *self._node_lines(node)], again=True)
+            self._finish_ports(name)
+            if name in self.underlay.vtep:
+                self._prepare_tunnels(name)
+            self._refuse_tags(node)
+            self.routes.forget(name)
+            self._replan()
+
+    def service(self, node: str, name: str) -> Process:
+        """A service of a node or link.
+
+        Raises:
+            InputError: there is no such node, link or service; with those there are.
+        """
+        found = self.services.of(node)
+        if name not in found:
+            if node not in self.topology.by_name and node not in self.cables:
+                raise InputError(not_one_of("node or link", node, [*self.topology.by_name, *self.cables]))
+            raise InputError(no_service(node, name, found))
+        return found[name]
+
+    def stop_service(self, node: str, name: str) -> None:
+        """End one service of a node or link, and do not start it again.
+
+        Raises:
+            InputError: there is no such one.
+            SessionError: it does not run.
+        """
+        process = self.service(node, name)
+        if process.state is State.ENDED:
+            raise SessionError(f"{process.service} is stopped already")
+        self.services.stop(process)
+
+    def start_service(self, node: str, name: str) -> None:
+        """Start one service of a node or link that does not run; its node is as it was before.
+
+        Raises:
+            InputError: there is no such one.
+            SessionError: it runs, its node is off, or it cannot be started.
+        """
+        if node in self.stopped:
+            raise SessionError(f"{node} is stopped: 'lab start {node}' starts it with all of its services")
+        self.services.start_again(self.service(node, name))
 
     def switches_on(self) -> list[str]:
-        """VTEPs that are powered on: those the controller should be in agreement with."""
-        return [node.name for node in self.topology.vteps if node.name not in self.stopped]
+        """VTEPs that are powered on and forward: those the controller should be in agreement with."""
+        return [
+            node.name for node in self.topology.vteps
+            if node.name not in self.stopped and self.switches[node.name].forwards
+        ]  # fmt: skip
 
     def interfaces_on(self) -> int:
         """How many VMs and gateway legs they have."""
@@ -463,6 +548,14 @@ class Network:
     def mininet(self) -> LabNet:
         """The network as Mininet objects, for its CLI and programs written for it."""
         return mininet_view(self.topology, self.underlay, self.location, self.set_link)
+
+
+def no_service(node: str, name: str, found: Iterable[str]) -> str:
+    """The text for a service that a node has not."""
+    names = list(found)
+    there = f"there are {', '.join(names)}" if names else "there are none"
+    hint = did_you_mean(name, names)
+    return f"no service '{name}' at {node}: {there}" + (f"\n    fix: {hint}" if hint else "")
 
 
 def check(topology: Topology, forwarding: Forwarding, overlay: str) -> None:

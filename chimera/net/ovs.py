@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import socket
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from chimera.model.errors import DeadlineError, MachineError, SessionError
 from chimera.net import kernel, netns
+from chimera.net.service import Listens, Restart, Service
+from chimera.net.services import Hook, Process, Supervisor, nothing
 from chimera.ovsdb import Ovsdb
 from chimera.wire.ovsdb import bump, insert, omap
 
 FOLDER = Path("/run/ovs")
+DATABASE, SWITCH = "ovsdb-server", "ovs-vswitchd"  # the services of a switch
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-_QUIET = ("--no-chdir", "-vsyslog:off", "-vconsole:off")
+_QUIET = ("-vsyslog:off", "-vconsole:off")
+_PACKAGE = "openvswitch-switch"
+_READY_S = 20.0
 _SO_RCVBUFFORCE = 33
 _QUEUE_BYTES = 1 << 20  # the kernel doubles it: some 900 full frames, each with its bookkeeping
-_REMEDY = "apt-get install openvswitch-switch"
 # One thread each is plenty for a switch with a handful of ports, and fifty switches share the machine.
 _THREADS = {"n-handler-threads": "1", "n-revalidator-threads": "1"}
 # Open vSwitch forwards by cached flows and learns what they forwarded later, from their counters, every half second
@@ -40,26 +41,34 @@ def empty_database() -> Path:
         try:
             netns.run("", ["ovsdb-tool", "create", str(path), _SCHEMA])
         except (OSError, SessionError) as error:
-            raise MachineError(f"Open vSwitch is not usable: {error}", _REMEDY) from error
+            raise MachineError(f"Open vSwitch is not usable: {error}", f"apt-get install {_PACKAGE}") from error
     return path
 
 
 class OpenVSwitch:
-    """The Open vSwitch of one node.
+    """The Open vSwitch of one node: two services of it.
 
     ``start`` may be called from several threads for several nodes at once: the daemons of many
     switches come up in parallel. With ``whole_pages`` frames reach it through XDP, which keeps each in a memory page of
     its own: queues of as many frames take twice the bytes. A switch that ``learns`` from the frames it forwards does so
-    in their order, as hardware would.
+    in their order, as hardware would. ``restart`` says whether a daemon that ended on its own is started again. After
+    that, ``switch_again`` gives the switch what is in no database: addresses, and tables of the daemon's own; and
+    ``database_again`` writes what could not be written meanwhile.
     """
 
-    def __init__(self, node: str, *, whole_pages: bool = False, learns: bool = False) -> None:
+    def __init__(
+        self, node: str, services: Supervisor, *, whole_pages: bool = False, learns: bool = False,
+        restart: Restart | None = None, switch_again: Hook = nothing, database_again: Hook = nothing,
+    ) -> None:  # fmt: skip
         self.node = node
+        self._services = services
         self._settings = {**_THREADS, **(_LEARNING if learns else {})}
         self._queue_bytes = _QUEUE_BYTES * (2 if whole_pages else 1)
+        self._restart, self._switch_again, self._database_again = restart, switch_again, database_again
         self.folder = FOLDER / node
         self.socket = str(self.folder / "db.sock")
         self._db: Ovsdb | None = None
+        self._processes: dict[str, Process] = {}
 
     @property
     def db(self) -> Ovsdb:
@@ -69,33 +78,64 @@ class OpenVSwitch:
         return self._db
 
     def start(self, operations: Sequence[dict[str, Any]]) -> None:
-        """Start the daemons on a database that ``operations`` filled; returns when the bridges are there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(empty_database(), self.folder / "conf.db")
-        self._start_database()
-        root = insert("Open_vSwitch", {"other_config": omap(self._settings)}, "root")
-        self.db.transact(root, *operations, bump())
-        self._start_switch()
+        """Start the daemons on a database that ``operations`` filled; returns when the bridges are there.
+
+        The database file stays when they end, and what is in it comes back with them.
+        """
+        self._start(operations, self._settings, self.node)
 
     def start_here(self) -> None:
         """Start the daemons without a bridge, in the calling process's own namespace."""
+        self._start((), {}, "")
+
+    def _start(self, operations: Sequence[dict[str, Any]], settings: dict[str, str], namespace: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(empty_database(), self.folder / "conf.db")
-        self._start_database()
-        self.db.transact(insert("Open_vSwitch", {}, "root"), bump())
-        self._daemon("ovs-vswitchd", [f"unix:{self.socket}", "--disable-system"], "")
-
-    def restart(self) -> None:
-        """Start the daemons again on the database as it was left."""
-        self._start_database()
-        self._start_switch()
-
-    def _start_database(self) -> None:
-        self._daemon("ovsdb-server", [str(self.folder / "conf.db"), f"--remote=punix:{self.socket}"], "")
-
-    def _start_switch(self) -> None:
-        self._daemon("ovs-vswitchd", [f"unix:{self.socket}", "--disable-system"], self.node)
-        self.db.wait_config_applied()
+        try:
+            database = self._service(DATABASE, "", str(self.folder / "conf.db"), f"--remote=punix:{self.socket}")
+            self._processes[DATABASE] = self._services.start(
+                database, lost=self._end_session, again=self._database_again
+            )
+            root = insert("Open_vSwitch", {"other_config": omap(settings)}, "root")
+            self.db.transact(root, *operations, bump())
+            switch = self._service(SWITCH, namespace, f"unix:{self.socket}", "--disable-system")
+            self._processes[SWITCH] = self._services.start(switch, again=self._is_back)
+            self.db.wait_config_applied()
+        except SessionError as error:
+            raise MachineError(str(error)) from error
         self.deepen_queues()
+
+    def _service(self, program: str, namespace: str, *arguments: str) -> Service:
+        base = self.folder / program
+        files = f"--pidfile={base}.pid", f"--unixctl={base}.ctl", f"--log-file={base}.log"
+        return Service(
+            self.node, program, (program, *arguments, *files, *_QUIET), namespace=namespace,
+            environment={"OVS_RUNDIR": str(self.folder)}, log=base.with_suffix(".log"), restart=self._restart,
+            ready=Listens(Path(self.socket) if program == DATABASE else base.with_suffix(".ctl")),
+            patience_s=_READY_S, package=_PACKAGE,
+        )  # fmt: skip
+
+    @property
+    def forwards(self) -> bool:
+        """Whether its daemon runs: without it there are no bridges."""
+        return SWITCH in self._processes and self._processes[SWITCH].running
+
+    @property
+    def configurable(self) -> bool:
+        """Whether its database is there to be written to."""
+        return DATABASE in self._processes and self._processes[DATABASE].running
+
+    def _is_back(self) -> None:
+        """What a daemon lost with its end comes back: bridges from the database, the rest from its node."""
+        self.db.apply()
+        self.deepen_queues()
+        self._switch_again()
+
+    def _end_session(self) -> None:
+        """Whoever talks to the database next begins anew."""
+        if self._db:
+            self._db.close()
+            self._db = None
 
     def deepen_queues(self) -> None:
         """Give every port a receive queue as deep as a network card's.
@@ -103,48 +143,14 @@ class OpenVSwitch:
         Open vSwitch leaves its packet sockets the kernel's default, about ninety full frames: a switch that has to
         wait a few milliseconds for the processor would lose what arrives meanwhile, and TCP through it would crawl.
         """
-        pid = self._pid("ovs-vswitchd")
+        pid = self._processes[SWITCH].pid
         if pid is None:
             return
         try:
             for channel in kernel.packet_sockets(pid):
                 channel.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, self._queue_bytes)
-        except PermissionError:
-            return  # not allowed to look into another process: the queues stay as they are
-
-    def _daemon(self, program: str, arguments: list[str], namespace: str) -> None:
-        """Run a daemon; its ``--detach`` returns when it is ready, so nothing has to be polled."""
-        base = self.folder / program
-        argv = [program, *arguments, f"--pidfile={base}.pid", f"--unixctl={base}.ctl", f"--log-file={base}.log"]
-        environment = {**os.environ, "OVS_RUNDIR": str(self.folder)}
-        try:
-            done = subprocess.run(
-                netns.command(namespace, [*argv, "--detach", *_QUIET]),
-                env=environment, check=False,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise MachineError(f"{program} is not installed", _REMEDY) from error
-        if done.returncode:
-            raise MachineError(f"{program} of {self.node} did not start: {done.stderr.decode().strip()}")
-
-    def stop(self) -> None:
-        """End both daemons at once, as a power cut would; the database file stays."""
-        if self._db:
-            self._db.close()
-            self._db = None
-        for program in ("ovs-vswitchd", "ovsdb-server"):
-            pid = self._pid(program)
-            if pid:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)  # its parent has gone, so it is a child of the sandbox's first process
-                (self.folder / f"{program}.pid").unlink(missing_ok=True)
-
-    def _pid(self, program: str) -> int | None:
-        try:
-            return int((self.folder / f"{program}.pid").read_text())
-        except (OSError, ValueError):
-            return None
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            return  # not allowed to look into another process, or it has just ended: the queues stay as they are
 
     def appctl(self, command: str, *arguments: str) -> str:
         """What ``ovs-appctl COMMAND`` prints, without the cost of starting it.

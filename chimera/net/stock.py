@@ -12,6 +12,7 @@ from mininet.node import OVSSwitch
 from mininet.topo import LinearTopo
 
 from chimera.net.ovs import OpenVSwitch
+from chimera.net.services import Supervisor
 
 _DEFAULT_RUNDIR = Path("/run/openvswitch")
 
@@ -30,7 +31,7 @@ def one_switch_for_all() -> None:
     """The Open vSwitch Mininet expects, where it expects it, but inside this sandbox."""
     os.environ.pop("OVS_RUNDIR", None)
     _DEFAULT_RUNDIR.mkdir(parents=True)
-    switch = OpenVSwitch("stock")
+    switch = OpenVSwitch("stock", Supervisor())
     switch.socket = str(_DEFAULT_RUNDIR / "db.sock")
     switch.folder.mkdir(parents=True)
     os.environ["OVS_DBDIR"] = str(switch.folder)

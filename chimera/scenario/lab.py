@@ -18,9 +18,10 @@ from chimera.model.errors import InputError, MigrationAborted, SessionError
 from chimera.model.ports import CONTROLLER
 from chimera.model.record import MigrationRecord, Moment, Vantage
 from chimera.model.result import Expectation
+from chimera.model.service import AGENT, AGENTS, titled
 from chimera.model.topology import Endpoint, Topology
 from chimera.net.controller import Controller
-from chimera.net.network import Network
+from chimera.net.network import Network, no_service
 from chimera.scenario.migration import Migrator, Settings
 from chimera.underlay.ways import CorePair, Ways, core_pair, equal_ways
 
@@ -266,44 +267,55 @@ class Lab:
         ends = ((link, {self.topology.site_of(p.node) for p in link.ends()}) for link in self.topology.links)
         return [link.name for link, between in ends if between == sites and len(between) > 1]
 
-    def stop(self, node: str) -> None:
-        """Power off a hypervisor or gateway, or end the controller (``controller``); a node's agent goes with it."""
+    def stop(self, node: str, service: str = "") -> None:
+        """Power off a hypervisor or gateway, or end the controller (``controller``); or end one service of a node.
+
+        A node's agent goes with it; as the service ``agent`` it ends alone, and the switch goes on with what it holds.
+        """
 
         def act() -> None:
-            if node == CONTROLLER:
+            if service == AGENT and node in self.controller.agents:
+                self.controller.tell_agent("stop", node)
+            elif node == CONTROLLER:
+                _check_agents(service)
                 self.controller.stop()
-                return
-            self.network.stop_node(node)
-            self._agent("stop", node)
+            elif service:
+                self.network.stop_service(node, service)
+            else:
+                self.network.stop_node(node)
+                self._agent("stop", node)
 
-        self._do(f"{node} stopped", act)
+        self._do(f"{titled(node, service) if service else node} stopped", act)
 
-    def stop_agent(self, node: str) -> None:
-        """End the agent of a node alone: its switch goes on with what it holds."""
-        self._do(f"agent of {node} stopped", lambda: self._agent("stop", node))
+    def start(self, node: str, service: str = "") -> None:
+        """Power a hypervisor or gateway on again, or start the controller and wait until it has adopted the network.
 
-    def start_agent(self, node: str) -> None:
-        """Begin the agent of a node, which knows nothing."""
-        self._do(f"agent of {node} started", lambda: self._agent("start", node))
+        With ``service`` one service of a node; without, what does not run of a node that is on.
+        """
+
+        def act() -> None:
+            if service == AGENT and node in self.controller.agents:
+                self.controller.tell_agent("start", node)
+            elif node == CONTROLLER:
+                _check_agents(service)
+                self._start_controller()
+            elif service:
+                self.network.start_service(node, service)
+            else:
+                self.network.start_node(node)
+                self._agent("start", node)
+
+        self._do(f"{titled(node, service) if service else node} started", act)
 
     def _agent(self, command: Literal["start", "stop"], node: str) -> None:
         if node in self.controller.agents and self.controller.running:
             self.controller.tell_agent(command, node)
 
-    def start(self, node: str) -> None:
-        """Power a hypervisor or gateway on again, or start the controller and wait until it has adopted the network."""
-
-        def act() -> None:
-            if node != CONTROLLER:
-                self.network.start_node(node)
-                self._agent("start", node)
-                return
-            self.controller.start()
-            self.controller.wait_listening()
-            self.network.connect_controller(self.controller.target)
-            self.controller.wait_synced(self.network.switches_on(), self.network.interfaces_on())
-
-        self._do(f"{node} started", act)
+    def _start_controller(self) -> None:
+        self.controller.start()
+        self.controller.wait_listening()
+        self.network.connect_controller(self.controller.target)
+        self.controller.wait_synced(self.network.switches_on(), self.network.interfaces_on())
 
     def note(self, text: str) -> None:
         """Something the report is to say."""
@@ -314,3 +326,9 @@ class Lab:
         start = time.time()
         act()
         self.moments.append(Moment(start, time.time(), text))
+
+
+def _check_agents(service: str) -> None:
+    """Refuse another service of the controller than the one it is."""
+    if service not in ("", AGENTS):
+        raise InputError(no_service(CONTROLLER, service, [AGENTS]))

@@ -10,7 +10,8 @@ import pytest
 from chimera.model.errors import SessionError
 from chimera.model.topology import Impairment, Link, Port
 from chimera.net import cables
-from chimera.net.cables import _netem, _settings, make
+from chimera.net.cables import Cable, _netem, _settings, make
+from chimera.net.services import Supervisor
 
 A, B = Port("r1", "eth1"), Port("r2", "eth2")
 MACS = {A: "02:01:00:01:00:0a", B: "02:01:00:01:00:0b"}
@@ -18,6 +19,11 @@ WAN = Impairment(bandwidth_mbps=1000, delay_ms=10)
 LOSSY = Impairment(delay_ms=0.5, jitter_ms=0.25, loss_percent=1.5)
 PLAIN = Link("plain", A, B)
 IMPAIRED = Link("wan", A, B, forward=WAN, backward=LOSSY)
+
+
+def made(links: list[Link], *, netem: bool) -> dict[str, Cable]:
+    """Cables of which nobody hears when a delay line ends."""
+    return make(links, 1600, MACS, Supervisor(), lambda name, up: None, netem=netem)
 
 
 def words(impairment: Impairment) -> str:
@@ -54,12 +60,12 @@ def test_an_impairment_as_the_delay_line_reads_it(impairment: Impairment, said: 
 
 @pytest.mark.parametrize(("netem", "how"), [(True, "netem"), (False, "delay line")])
 def test_only_an_impaired_link_gets_something_in_the_middle(netem: bool, how: str) -> None:
-    made = make([PLAIN, IMPAIRED], 1600, MACS, netem=netem)
-    assert {name: cable.how for name, cable in made.items()} == {"plain": "plain veth", "wan": how}
+    cables = made([PLAIN, IMPAIRED], netem=netem)
+    assert {name: cable.how for name, cable in cables.items()} == {"plain": "plain veth", "wan": how}
 
 
 def test_a_plain_link_is_one_veth_pair_between_its_nodes() -> None:
-    (line,) = make([PLAIN], 1600, MACS, netem=True)["plain"].lines()
+    (line,) = made([PLAIN], netem=True)["plain"].lines()
     assert line == (
         "link add name eth1 netns r1 address 02:01:00:01:00:0a mtu 1600 type veth "
         "peer name eth2 netns r2 address 02:01:00:01:00:0b mtu 1600"
@@ -67,7 +73,7 @@ def test_a_plain_link_is_one_veth_pair_between_its_nodes() -> None:
 
 
 def test_an_impaired_link_is_two_pairs_with_their_inner_ends_here() -> None:
-    lines = make([PLAIN, IMPAIRED], 1600, MACS, netem=False)["wan"].lines()
+    lines = made([PLAIN, IMPAIRED], netem=False)["wan"].lines()
     assert lines == [
         "link add name k2a mtu 1600 type veth peer name eth1 netns r1 address 02:01:00:01:00:0a mtu 1600",
         "link add name k2b mtu 1600 type veth peer name eth2 netns r2 address 02:01:00:01:00:0b mtu 1600",
@@ -75,7 +81,7 @@ def test_an_impaired_link_is_two_pairs_with_their_inner_ends_here() -> None:
 
 
 def test_for_netem_a_bridge_joins_the_inner_ends() -> None:
-    lines = make([IMPAIRED], 1600, MACS, netem=True)["wan"].lines()
+    lines = made([IMPAIRED], netem=True)["wan"].lines()
     assert lines[2:] == [
         "link add k1 mtu 1600 type bridge", "link set dev k1a master k1", "link set dev k1b master k1",
     ]  # fmt: skip
@@ -83,7 +89,7 @@ def test_for_netem_a_bridge_joins_the_inner_ends() -> None:
 
 def test_a_links_own_mtu_wins() -> None:
     small = Link("small", A, B, mtu=1400)
-    assert all("mtu 1400" in line for line in make([small], 1600, MACS, netem=True)["small"].lines())
+    assert all("mtu 1400" in line for line in made([small], netem=True)["small"].lines())
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_frames_towards_b_are_impaired_where_they_leave_for_b(commands: list[str]) -> None:
-    cable = make([IMPAIRED], 1600, MACS, netem=True)["wan"]
+    cable = made([IMPAIRED], netem=True)["wan"]
     cable.start()
     assert commands[-2:] == [
         ": tc qdisc add dev k1b root netem limit 1833 delay 10ms rate 1000mbit",
@@ -114,16 +120,16 @@ def test_frames_towards_b_are_impaired_where_they_leave_for_b(commands: list[str
 
 
 def test_cutting_a_plain_link_takes_both_ends_down_and_an_impaired_one_its_middle(commands: list[str]) -> None:
-    made = make([PLAIN, IMPAIRED], 1600, MACS, netem=True)
-    made["plain"].set_up(False)
+    cables = made([PLAIN, IMPAIRED], netem=True)
+    cables["plain"].set_up(False)
     assert commands == ["r1: ip link set dev eth1 down", "r2: ip link set dev eth2 down"]
     commands.clear()
-    made["wan"].set_up(False)
-    made["wan"].set_up(True)
+    cables["wan"].set_up(False)
+    cables["wan"].set_up(True)
     assert commands == [f": link set dev {i} {state}" for state in ("down", "up") for i in ("k2a", "k2b")]
-    assert (made["plain"].up, made["wan"].up) == (False, True)
+    assert (cables["plain"].up, cables["wan"].up) == (False, True)
 
 
 def test_a_plain_link_says_what_would_make_it_changeable() -> None:
     with pytest.raises(SessionError, match=r"link plain was made without impairments; give it a delay"):
-        make([PLAIN], 1600, MACS, netem=True)["plain"].impair(WAN, WAN)
+        made([PLAIN], netem=True)["plain"].impair(WAN, WAN)

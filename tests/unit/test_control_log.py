@@ -67,7 +67,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes]
 
     def watch(said: bytes, on_route: Callable[[str, str, str], None] = lambda *_: None) -> Controller:
         found = Controller(inventory=None, on_route=on_route)  # type: ignore[arg-type]
-        process: Any = SimpleNamespace(poll=lambda: -9)
+        process: Any = SimpleNamespace(running=False)
         with socket.socket(socket.AF_UNIX) as channel:
             channel.connect(str(tmp_path / "controller.sock"))
             channel.sendall(said)

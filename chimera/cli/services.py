@@ -1,0 +1,114 @@
+"""``lab stop``, ``start`` and ``logs``: nodes of a lab that is up, and their services."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from chimera.cli import common
+from chimera.cli.status import ask, lab_option
+from chimera.model.errors import LabError
+
+_NEWS_S = 10.0  # how long the lab waits for something new before it is asked again
+
+
+def _known(context: click.Context) -> dict[str, list[str]]:
+    """Services by node, of the lab that the command line is for."""
+    try:
+        return dict(ask(context.params.get("lab_name") or os.environ.get("LAB"), "names")["services"])
+    except LabError:
+        return {}  # no lab, or several: nothing to offer
+
+
+def complete_node(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of nodes and links that have services."""
+    return [name for name in _known(context) if name.startswith(typed)]
+
+
+def complete_service(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of the services of the node on the command line."""
+    return [name for name in _known(context).get(context.params.get("node", ""), ()) if name.startswith(typed)]
+
+
+def node_and_service(function: Any) -> Any:
+    """The arguments NODE and SERVICE."""
+    function = click.argument("service", default="", shell_complete=complete_service)(function)
+    return click.argument("node", shell_complete=complete_node)(function)
+
+
+@click.command()
+@node_and_service
+@lab_option
+def stop(node: str, service: str, lab_name: str | None) -> None:
+    """Stop NODE: a hypervisor, a gateway, or the word 'controller'; or only one SERVICE of any node or link.
+
+    A hypervisor that is stopped is without power, and its VMs stand still. A service that is stopped is not started
+    again before 'lab start' does; 'lab inspect NODE' lists a node's services.
+
+    \b
+    Example:  sudo lab stop controller
+              sudo lab stop hv1 ovs-vswitchd
+    """
+    click.echo(f"{ask(lab_name, 'stop', node=node, service=service)['stopped']} is stopped")
+
+
+@click.command()
+@node_and_service
+@lab_option
+def start(node: str, service: str, lab_name: str | None) -> None:
+    """Start NODE again after 'lab stop', or one SERVICE of it; returns when it takes part again.
+
+    Of a node that is on, it starts the services that have ended.
+
+    \b
+    Example:  sudo lab start controller
+              sudo lab start hv1 ovs-vswitchd
+    """
+    click.echo(f"{ask(lab_name, 'start', node=node, service=service)['started']} is running")
+
+
+@click.command()
+@node_and_service
+@lab_option
+@click.option("--lines", "-n", type=common.Whole(0), default=20, show_default=True, metavar="LINES",
+              help="How many of each log, from its end.")  # fmt: skip
+@click.option("--follow", "-f", is_flag=True, help="Go on with what is added, until Ctrl-C or the lab's end.")
+def logs(node: str, service: str, lab_name: str | None, lines: int, follow: bool) -> None:
+    """Print the logs of the services of NODE (a node, a link, or the word 'controller'), or that of one SERVICE.
+
+    \b
+    Example:  sudo lab logs hv1 ovs-vswitchd -n 50
+              sudo lab logs controller -f
+    """
+    shown = ""
+    for found in _following(lab_name, node, service, lines) if follow else [_last(lab_name, node, service, lines)]:
+        for name, log in found.items():
+            if log["text"] or not follow:
+                if name != shown and len(found) > 1:
+                    click.echo(f"{'' if not shown else chr(10)}==> {name} <==")
+                shown = name
+                click.echo(log["text"], nl=False)
+
+
+def _last(lab_name: str | None, node: str, service: str, lines: int) -> dict[str, Any]:
+    found: dict[str, Any] = ask(lab_name, "logs", node=node, service=service, lines=lines)
+    return found
+
+
+def _following(lab_name: str | None, node: str, service: str, lines: int) -> Iterator[dict[str, Any]]:
+    """The last lines, then what is added to them, until the lab ends."""
+    from chimera.api import RemoteError
+
+    found = _last(lab_name, node, service, lines)
+    while True:
+        yield found
+        ends = {name: log["end"] for name, log in found.items()}
+        try:
+            found = ask(lab_name, "logs", node=node, service=service, after=ends, wait_s=_NEWS_S)
+        except RemoteError:
+            raise
+        except LabError:
+            return
