@@ -15,7 +15,7 @@ from chimera.model.errors import InputError, not_one_of
 from chimera.model.hop import Hop, Trace
 from chimera.model.ports import INTEGRATION, PHYSICAL
 from chimera.model.result import Header
-from chimera.model.topology import Endpoint, Kind, Link, Port
+from chimera.model.topology import Capability, Endpoint, Link, Port
 from chimera.net.network import Network
 from chimera.overlay.ports import TUNNEL
 from chimera.wire import pcapng
@@ -161,7 +161,7 @@ def _show(header: Header) -> str:
 def _flows(network: Network, node: str, interface: str, frame: pcapng.Frame) -> list[str]:
     """The entries of ``br-int`` that Open vSwitch says the packet matches, asked with the packet itself."""
     item = network.topology.by_name[node]
-    if node not in network.underlay.vtep or node in network.stopped or item.kind not in (Kind.HYPERVISOR, Kind.GATEWAY):
+    if node in network.stopped or not item.can(Capability.SPEAK_OPENFLOW):
         return []
     entry = _entry(network, interface, frame)
     if entry is None:
