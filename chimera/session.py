@@ -121,7 +121,7 @@ def prepare_topology(
         underlay=underlay,
         overlay=str(Path(overlay_name).resolve()) if overlay_name.endswith(".py") else overlay.name,
         options=options,
-        ovsdb={node.name: str(OVS_FOLDER / node.name / "db.sock") for node in topology.vteps},
+        ovsdb={node.name: str(OVS_FOLDER / node.name / "db.sock") for node in topology.openflow_switches},
         openflow_address=str(plan.MANAGEMENT.network_address + 1),
         openflow_port=OPENFLOW_PORT,
         packet_limit=packet_limit(mtu, overlay, options),
@@ -155,10 +155,10 @@ def _wire(overlay: Overlay, inventory: Inventory, holders: Sequence[str], segmen
     topology = inventory.topology
     routed = ports.routed_segments(topology)
     return Wiring(
-        ports={node.name: overlay.ports(inventory, node.name) for node in topology.vteps},
+        ports={node.name: overlay.ports(inventory, node.name) for node in topology.openflow_switches},
         legs={holder: tuple(zip(overlay.legs(inventory, holder), routed, strict=True)) for holder in holders},
         vm_ports={vm.name: overlay.vm_port(inventory, vm.hypervisor, vm) for vm in topology.vms},
-        datapath_ids={node.name: ports.datapath_id(node) for node in topology.vteps},
+        datapath_ids={node.name: ports.datapath_id(node) for node in topology.openflow_switches},
         segments_at=segments_at,
         translator=overlay.translator(inventory.options),
         learns=overlay.learns(inventory.options),

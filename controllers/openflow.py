@@ -63,7 +63,7 @@ class OpenFlow(app_manager.RyuApp):
         super().__init__(*args, **kwargs)
         inventory = from_json(Path(self.CONF.inventory).read_bytes(), Inventory)
         self.reporter = Reporter(inventory.api, self._command)
-        self.names = {datapath_id(node): node.name for node in inventory.topology.vteps}
+        self.names = {datapath_id(node): node.name for node in inventory.topology.openflow_switches}
         self.sessions: dict[str, Session] = {}
         self.attachments = {name: Attachments(name) for name in self.names.values()}
         self.adoption = Adoption(inventory.ovsdb)

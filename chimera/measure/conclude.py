@@ -16,7 +16,7 @@ from chimera.measure.listen import misdelivered
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Bum, Migration, PathReport, Phase, Vantage, Wire
 from chimera.model.samples import Gap, Heartbeat, ProbeStream, Window
-from chimera.model.topology import Endpoint, Kind, Link, Topology
+from chimera.model.topology import Capability, Endpoint, Link, Topology
 from chimera.model.underlay import Forwarding
 from chimera.overlay.ports import tenant_number
 from chimera.wire import pcapng
@@ -234,7 +234,7 @@ class _Whereabouts:
         }
         self._holders = [segments_at] if segments_at else [h.name for h in topology.hypervisors]
         self._gateways = {s.gateway_mac for s in topology.segments if s.gateway_mac}
-        self._fixed = {e.mac: e.site for e in topology.endpoints if e.kind is Kind.BARE_METAL and e.mac}
+        self._fixed = {e.mac: e.site for e in topology.endpoints if e.can(Capability.JOIN_BY_CABLE) and e.mac}
 
     def nodes(self, address: str, t: float) -> Collection[str]:
         """Hypervisors at which the addressee may be at ``t``; empty for a MAC nobody has.

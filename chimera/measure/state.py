@@ -7,6 +7,7 @@ import re
 from chimera.model.errors import SessionError
 from chimera.model.ports import INTEGRATION, PHYSICAL
 from chimera.model.result import NodeState
+from chimera.model.topology import Capability
 from chimera.net import netns
 from chimera.net.network import Network
 
@@ -40,7 +41,7 @@ def _count(network: Network, name: str) -> NodeState:
     if switch is None:
         return NodeState(routes=routes, fabric=fabric)
     macs = _learned(switch.appctl("fdb/show", PHYSICAL))
-    if name not in network.underlay.vtep:
+    if not network.topology.can(name, Capability.SPEAK_OPENFLOW):
         return NodeState(macs=macs, routes=routes, fabric=fabric)
     macs += _learned(switch.appctl("fdb/show", INTEGRATION))
     flows = [line for line in switch.ofctl("dump-flows", INTEGRATION).splitlines() if "actions=" in line]

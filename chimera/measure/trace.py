@@ -14,7 +14,7 @@ from chimera.measure.recorder import Recorder, incomplete, start_capture
 from chimera.model.errors import InputError, not_one_of
 from chimera.model.hop import Hop, Trace
 from chimera.model.ports import INTEGRATION, PHYSICAL
-from chimera.model.topology import Endpoint, Kind, Link, Port
+from chimera.model.topology import Capability, Endpoint, Link, Port
 from chimera.net.network import Network
 from chimera.overlay.ports import TUNNEL
 from chimera.wire import pcapng
@@ -140,7 +140,7 @@ def _hop(network: Network, frame: pcapng.Frame, wire: pcapng.Frame, start: float
 def _flows(network: Network, node: str, interface: str, frame: pcapng.Frame) -> list[str]:
     """The entries of ``br-int`` that Open vSwitch says the packet matches, asked with the packet itself."""
     item = network.topology.by_name[node]
-    if node not in network.underlay.vtep or node in network.stopped or item.kind not in (Kind.HYPERVISOR, Kind.GATEWAY):
+    if node in network.stopped or not item.can(Capability.SPEAK_OPENFLOW):
         return []
     entry = _entry(network, interface, frame)
     if entry is None:

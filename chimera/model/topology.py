@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Self
 
 
 class Kind(StrEnum):
-    """What a node is; decides what is started in its namespace."""
+    """What a node is called: in files, in addresses and in drawings. What it does is asked by :class:`Capability`."""
 
     SWITCH = "switch"  # physical switch
     ROUTER = "router"
@@ -23,6 +24,36 @@ class Kind(StrEnum):
     VM = "vm"
     BARE_METAL = "bare-metal"  # does not move
     CLIENT = "client"  # external: reaches VMs by IP, through a gateway
+
+
+class Capability(StrEnum):
+    """What a node can do, asked with ``node.can(…)``. One row each: its name, and the kinds that all can.
+
+    What a file grants to one node only is added by that type's own ``can``.
+    """
+
+    kinds: frozenset[Kind]
+
+    def __new__(cls, name: str, *kinds: Kind) -> Self:
+        row = str.__new__(cls, name)
+        row._value_ = name
+        row.kinds = frozenset(kinds)
+        return row
+
+    RUN_VMS = "run-vms", Kind.HYPERVISOR
+    SPEAK_OPENFLOW = "speak-openflow", Kind.HYPERVISOR, Kind.GATEWAY  # has br-int, and br-phy with its address
+    TERMINATE_TUNNELS = "terminate-tunnels", Kind.HYPERVISOR, Kind.GATEWAY
+    HOLD_GATEWAYS = "hold-gateways", Kind.GATEWAY  # be the default router of segments for all their VMs
+    FORWARD_IP = "forward-ip", Kind.SWITCH, Kind.ROUTER  # pass on packets that are neither from it nor for it
+    BRIDGE = "bridge", Kind.SWITCH, Kind.ROUTER  # learn MACs, 802.1Q, spanning tree
+    ROUTE_FRAMES = "route-frames", Kind.SWITCH, Kind.ROUTER  # be within a fabric, not only at its edge
+    MOVE = "move", Kind.VM
+    JOIN_BY_CABLE = "join-by-cable", Kind.BARE_METAL  # be in a segment by its own cable, if switches carry it
+    ENTER_BY_IP = "enter-by-ip", Kind.CLIENT  # come from outside to the VMs of external segments, through a gateway
+
+
+_BLOCKS = {Kind.HYPERVISOR: 0x1000, Kind.GATEWAY: 0x2000, Kind.SWITCH: 0x3000, Kind.ROUTER: 0x4000}
+NUMBERS = 0xFFF  # nodes of a kind whose numbers are their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +102,15 @@ class Node:
     role: str = ""
     memory_mb: int = 0
 
+    def can(self, capability: Capability) -> bool:
+        """Whether this node can do that."""
+        return self.kind in capability.kinds
+
+    @property
+    def number(self) -> int:
+        """16 bits that no other node has, of whichever kind, up to :data:`NUMBERS` of each."""
+        return _BLOCKS[self.kind] + self.index
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -99,6 +139,15 @@ class Endpoint:
     dirty_mb_s: float = 1.0
     mobile: bool = False
     vtep: bool = False
+
+    def can(self, capability: Capability) -> bool:
+        """Whether this endpoint can do that: as all of its kind, or as its file says of this one."""
+        return self.kind in capability.kinds or (self.vtep and capability is Capability.TERMINATE_TUNNELS)
+
+    @property
+    def joined_by_cable(self) -> bool:
+        """True for a host in a segment to which its own cable leads, and no hypervisor."""
+        return bool(self.segment) and self.can(Capability.JOIN_BY_CABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,34 +235,46 @@ class Topology:
         """The segment an attached endpoint belongs to."""
         return self._segments[endpoint.segment]
 
-    def of_kind(self, *kinds: Kind) -> list[Node]:
-        """Underlay nodes of these kinds, in file order."""
-        return [n for n in self.nodes if n.kind in kinds]
+    def nodes_that(self, capability: Capability) -> tuple[Node, ...]:
+        """Underlay nodes that can do that, in file order."""
+        return tuple(n for n in self.nodes if n.can(capability))
+
+    def can(self, name: str, capability: Capability) -> bool:
+        """Whether the node or endpoint of that name can do that; KeyError where there is none."""
+        return self.by_name[name].can(capability)
 
     @cached_property
     def hypervisors(self) -> tuple[Node, ...]:
         """Every hypervisor, in file order."""
-        return tuple(self.of_kind(Kind.HYPERVISOR))
+        return self.nodes_that(Capability.RUN_VMS)
 
     @cached_property
     def gateways(self) -> tuple[Node, ...]:
         """Every gateway node, in file order; the first one holds the central gateway."""
-        return tuple(self.of_kind(Kind.GATEWAY))
+        return self.nodes_that(Capability.HOLD_GATEWAYS)
+
+    @cached_property
+    def openflow_switches(self) -> tuple[Node, ...]:
+        """Nodes with a ``br-int`` that a controller programs: hypervisors, then gateways."""
+        return self._hypervisors_first(Capability.SPEAK_OPENFLOW)
 
     @cached_property
     def vteps(self) -> tuple[Node, ...]:
-        """Nodes with an Open vSwitch of their own that terminate tunnels: hypervisors, then gateways."""
-        return self.hypervisors + self.gateways
+        """Nodes of the lab that terminate tunnels: hypervisors, then others."""
+        return self._hypervisors_first(Capability.TERMINATE_TUNNELS)
+
+    def _hypervisors_first(self, capability: Capability) -> tuple[Node, ...]:
+        return tuple(sorted(self.nodes_that(capability), key=lambda node: not node.can(Capability.RUN_VMS)))
 
     @cached_property
     def vms(self) -> tuple[Endpoint, ...]:
         """Every VM, in file order."""
-        return tuple(e for e in self.endpoints if e.kind is Kind.VM)
+        return tuple(e for e in self.endpoints if e.can(Capability.MOVE))
 
     @cached_property
     def clients(self) -> tuple[Endpoint, ...]:
         """Every external client, in file order."""
-        return tuple(e for e in self.endpoints if e.kind is Kind.CLIENT)
+        return tuple(e for e in self.endpoints if e.can(Capability.ENTER_BY_IP))
 
     def vm(self, name: str) -> Endpoint:
         """The VM of that name; KeyError where there is none."""

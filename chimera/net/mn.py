@@ -21,7 +21,7 @@ from mininet.node import Node
 from mininet.util import getincrementaldecoder
 
 from chimera.model.errors import InputError, LabError
-from chimera.model.topology import Kind, Port, Topology
+from chimera.model.topology import Capability, Port, Topology
 from chimera.model.underlay import Underlay
 from chimera.net import netns, userland
 
@@ -162,7 +162,7 @@ def mininet_view(
     net = LabNet(set_link)
     addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
     for item in topology.by_name.values():
-        forwards = item.kind in (Kind.SWITCH, Kind.ROUTER)
+        forwards = item.can(Capability.FORWARD_IP)
         net.adopt(item.name, item.kind, forwards=forwards, enter=partial(userland.command, topology))
     interfaces: dict[Port, LabIntf] = {}
     for link in topology.links:

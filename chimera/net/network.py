@@ -18,7 +18,7 @@ from chimera.model.errors import InputError, SessionError, did_you_mean, not_one
 from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
 from chimera.model.service import State
-from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
+from chimera.model.topology import Capability, Endpoint, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
 from chimera.net import cables, guests, kernel, netns, policy, sysctl
 from chimera.net.machine import has_netem
@@ -80,7 +80,7 @@ class Network:
         self.translation = (
             Translation(topology, self.underlay, self.wiring.translator) if self.wiring.translator else None
         )
-        switches = *topology.vteps, *self._layer2.switches()
+        switches = *topology.openflow_switches, *self._layer2.switches()
         self.switches = {node.name: self._open_vswitch(node) for node in switches}
         self.cables: dict[str, cables.Cable] = {}
 
@@ -148,7 +148,7 @@ class Network:
         batch += [guests.link_line(vm, self.topology.vm_mtu) for vm in self.topology.vms]
         batch += [f"link add {MANAGEMENT} type bridge", f"link set dev {MANAGEMENT} up", "link set lo up"]
         batch += [f"addr add {self.management_address(None)}/16 dev {MANAGEMENT}"]
-        for number, node in enumerate(self.topology.vteps, start=1):
+        for number, node in enumerate(self.topology.openflow_switches, start=1):
             peer = f"peer name {MANAGEMENT} netns {node.name}"
             batch.append(f"link add name m{number} master {MANAGEMENT} type veth {peer}")
             batch.append(f"link set m{number} up")
@@ -166,22 +166,22 @@ class Network:
                 ups[port.node].append(f"link set dev {port.interface} mtu {self.underlay.mtu + VXLAN.added_bytes}")
         for vm in self.topology.vms:
             ups[vm.hypervisor].append(f"link set dev {vm.name} up")
-        for node in self.topology.vteps:  # before its switch starts and looks for the controller
+        for node in self.topology.openflow_switches:  # before its switch starts and looks for the controller
             ups[node.name].append(f"link set dev {MANAGEMENT} up")
             ups[node.name].append(f"addr add {self.management_address(node)}/16 dev {MANAGEMENT}")
         for node_name, lines in ups.items():
             netns.ip_batch(node_name, lines)
 
     def management_address(self, node: Node | None) -> str:
-        """Out-of-band address of a VTEP, or of the controller."""
-        index = 1 if node is None else 2 + self.topology.vteps.index(node)
+        """Out-of-band address of an OpenFlow switch, or of the controller."""
+        index = 1 if node is None else 2 + self.topology.openflow_switches.index(node)
         return str(plan.MANAGEMENT.network_address + index)
 
     # -- switches --------------------------------------------------------------------------------
 
     def _start_switch(self, name: str) -> None:
         node = self.topology.node(name)
-        is_vtep = node.kind in (Kind.HYPERVISOR, Kind.GATEWAY)
+        is_vtep = node.can(Capability.SPEAK_OPENFLOW)
         operations = self._vtep_bridges(node) if is_vtep else self._layer2.bridge(node)
         self.switches[name].start(operations)
         self._refuse_tags(node)
@@ -233,12 +233,12 @@ class Network:
         self._mark_legs(item.name)
         netns.ip_batch(item.name, self._node_lines(item))
         self._finish_ports(item.name)
-        if item.name in self.underlay.vtep:
+        if item.can(Capability.SPEAK_OPENFLOW):
             self._prepare_tunnels(item.name)
 
     def _node_lines(self, node: Node) -> list[str]:
         lines = ["link set lo up"]
-        if node.name in self.underlay.vtep:
+        if node.can(Capability.SPEAK_OPENFLOW):
             # A tap drops what Open vSwitch does not fetch in time, and TCP never learns to wait for it.
             lines.append(f"link set dev {PHYSICAL} txqueuelen {_TAP_QUEUE}")
         lines += self._address_lines(node.name)
@@ -248,12 +248,12 @@ class Network:
     def _gate_lines(self, name: str) -> Iterator[str]:
         """What clients reach by a node, and what the underlay reaches by a VTEP."""
         own = {a.interface: a.address.partition("/")[0] for a in self.underlay.addresses if a.node == name}
-        if name in self.underlay.vtep:
+        if self.topology.can(name, Capability.SPEAK_OPENFLOW):
             external = [leg.segment for leg in self._legs(name) if leg.segment.external]
             yield from policy.gate(
                 PHYSICAL, [own[PHYSICAL], *(s.gateway for s in external)], [s.subnet for s in external]
             )
-        for port in self._ports_towards(name, Kind.CLIENT):
+        for port in self._ports_towards(name, lambda peer: peer.can(Capability.ENTER_BY_IP)):
             yield from policy.gate(port.interface, [own[port.interface]], self._outside)
 
     def _legs(self, name: str) -> list[policy.Leg]:
@@ -266,11 +266,11 @@ class Network:
         subnets = [s.subnet for s in self.topology.segments if s.external and s.gateway]
         return (*subnets, *self.underlay.client_address.values())
 
-    def _ports_towards(self, name: str, *kinds: Kind) -> Iterator[Port]:
-        """A node's ends of links to clients or hosts."""
+    def _ports_towards(self, name: str, wanted: Callable[[Node | Endpoint], bool]) -> Iterator[Port]:
+        """A node's ends of links to peers that are wanted."""
         for link in self.topology.links_of(name):
             near, far = link.ends() if link.a.node == name else link.ends()[::-1]
-            if self.topology.by_name[far.node].kind in kinds:
+            if wanted(self.topology.by_name[far.node]):
                 yield near
 
     def _mark_legs(self, name: str) -> None:
@@ -286,9 +286,9 @@ class Network:
             if leg.segment.gateway6:
                 sysctl.write(name, sysctl.leg6(leg.interface))
         netns.ip_batch(name, policy.legs6(legs), again=True, family="-6")
-        for port in self._ports_towards(name, Kind.CLIENT, Kind.BARE_METAL):
+        for port in self._ports_towards(name, lambda peer: isinstance(peer, Endpoint)):
             sysctl.write(name, sysctl.untrusted(port.interface))
-        if name in self.underlay.vtep:
+        if self.topology.can(name, Capability.SPEAK_OPENFLOW):
             sysctl.write(name, sysctl.MANAGEMENT)
 
     @cached_property
@@ -483,9 +483,9 @@ class Network:
         self.services.start_again(self.service(node, name))
 
     def switches_on(self) -> list[str]:
-        """VTEPs that are powered on and forward: those the controller should be in agreement with."""
+        """OpenFlow switches that are powered on and forward: those the controller should be in agreement with."""
         return [
-            node.name for node in self.topology.vteps
+            node.name for node in self.topology.openflow_switches
             if node.name not in self.stopped and self.switches[node.name].forwards
         ]  # fmt: skip
 
@@ -567,7 +567,7 @@ def check(topology: Topology, forwarding: Forwarding, overlay: str) -> None:
     if forwarding is Forwarding.BRIDGED:
         return
     for endpoint in topology.endpoints:
-        if endpoint.kind is Kind.BARE_METAL and endpoint.segment:
+        if endpoint.joined_by_cable:
             raise InputError(
                 f"bare-metal host {endpoint.name} is in segment {endpoint.segment}, "
                 f"but overlay {overlay} ends on hypervisors\n"

@@ -158,7 +158,7 @@ def _opened(name: str, table: str) -> bpf.Map:
 
 def uplinks(topology: Topology) -> list[Port]:
     """The interfaces of hypervisors and gateways that lead into the underlay."""
-    names = {node.name for node in topology.vteps}
+    names = {node.name for node in topology.openflow_switches}
     return [port for link in topology.links for port in link.ends() if port.node in names]
 
 

@@ -56,7 +56,7 @@ class CentralController:
     def __init__(self, inventory: Inventory, rules: Rules, gateway_holders: Iterable[str]) -> None:
         self._rules = rules
         self._limit = inventory.packet_limit
-        self._switches = [node.name for node in inventory.topology.vteps]
+        self._switches = [node.name for node in inventory.topology.openflow_switches]
         self._known = frozenset(self._switches)
         self._interfaces = interfaces_of(inventory.topology, gateway_holders)
         members: dict[str, dict[str, Interface]] = {}

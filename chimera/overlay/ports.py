@@ -23,7 +23,7 @@ from chimera.model.ports import (
     PortSpec,
     leg_name,
 )
-from chimera.model.topology import Endpoint, Kind, Node, Segment, Topology
+from chimera.model.topology import Endpoint, Node, Segment, Topology
 
 LEG_BASE = 50000
 TUNNEL = 60001
@@ -34,7 +34,7 @@ _VM_NAMESPACE = uuid.UUID("6f7c8d0e-5f0a-5b6e-9d1c-0c5a3f1e2b47")
 
 def datapath_id(node: Node) -> int:
     """The OpenFlow datapath identifier of a node's ``br-int``."""
-    return (0x2000 if node.kind is Kind.GATEWAY else 0x1000) + node.index
+    return node.number
 
 
 def leg_id(holder: str, segment: Segment) -> str:

@@ -19,14 +19,11 @@ from typing import TypeVar
 
 from chimera import graph
 from chimera.model.errors import InputError
-from chimera.model.topology import Kind, Link, Node, Port, Topology
+from chimera.model.topology import NUMBERS, Capability, Link, Node, Port, Topology
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Hop
 from chimera.underlay.identity import link_macs, stub_sites, switch_mac
 
 SWITCH_IDS = 4094  # 12 bits, without 0 and all ones
-_NICKNAMES = {Kind.HYPERVISOR: 0x1000, Kind.GATEWAY: 0x2000, Kind.SWITCH: 0x3000, Kind.ROUTER: 0x4000}
-_PER_KIND = 0xFFF
-_TRANSIT = (Kind.SWITCH, Kind.ROUTER)
 _TREES = 2
 _T = TypeVar("_T")
 _Vertex = str | int  # an RBridge by name, a LAN by rank
@@ -93,7 +90,7 @@ class _Planner:
     def members(self) -> dict[str, Node]:
         """Edges first."""
         stubs = stub_sites(self.topology)
-        transit = [n for n in self.topology.of_kind(*_TRANSIT) if n.site not in stubs]
+        transit = [n for n in self.topology.nodes_that(Capability.ROUTE_FRAMES) if n.site not in stubs]
         return {n.name: n for n in (*self.topology.vteps, *transit)}
 
     @cached_property
@@ -106,7 +103,7 @@ class _Planner:
         """Leaves that are plain bridges: those that no other leaf is cabled to, so RBridges are all around them."""
         if self.kind is not FabricKind.TRILL:
             return frozenset()
-        leaves = {name for name, node in self.members.items() if node.role == "leaf" and node.kind is Kind.SWITCH}
+        leaves = {name for name, node in self.members.items() if node.role == "leaf"}
         cabled = {port.node for k in self.links if {k.a.node, k.b.node} <= leaves for port in k.ends()}
         return frozenset(leaves - cabled)
 
@@ -301,8 +298,6 @@ def _choose(ordered: Sequence[_T], number: int) -> _T:
 
 def _nickname(node: Node) -> int:
     """RFC 6325 section 3.7: 0x0001 to 0xFFBF are free to choose."""
-    if node.index > _PER_KIND:
-        raise InputError(
-            f"{node.name} is {node.kind} number {node.index}: there are {_PER_KIND} nicknames for each kind"
-        )
-    return _NICKNAMES[node.kind] + node.index
+    if node.index > NUMBERS:
+        raise InputError(f"{node.name} is {node.kind} number {node.index}: there are {NUMBERS} nicknames for each kind")
+    return node.number

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chimera.model.topology import Kind, Port, Topology
+from chimera.model.topology import Capability, Port, Topology
+
+_TIERS = {"core": 0, "spine": 1, "router": 2}  # by role or else kind; all others are below
 
 
 def stub_sites(topology: Topology) -> frozenset[str]:
@@ -14,14 +16,14 @@ def stub_sites(topology: Topology) -> frozenset[str]:
 def vtep_mac(topology: Topology, name: str) -> str:
     """MAC of a hypervisor's or gateway's ``br-phy``; locally administered, from the node's index."""
     node = topology.node(name)
-    kind = 0x02 if node.kind is Kind.HYPERVISOR else 0x03
+    kind = 0x02 if node.can(Capability.RUN_VMS) else 0x03
     return f"02:{kind:02x}:00:00:{node.index >> 8:02x}:{node.index & 255:02x}"
 
 
 def switch_mac(topology: Topology, name: str) -> str:
     """MAC of a physical switch, and so its rank as the root of a tree: cores and spines come first."""
     node = topology.node(name)
-    tier = {"core": 0, "spine": 1}.get(node.role, 2 if node.kind is Kind.ROUTER else 3)
+    tier = _TIERS.get(node.role or node.kind, 3)
     return f"02:04:{tier:02x}:00:{node.index >> 8:02x}:{node.index & 255:02x}"
 
 

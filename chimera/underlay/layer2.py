@@ -9,11 +9,9 @@ from functools import cached_property
 
 from chimera import graph
 from chimera.model.ports import PHYSICAL, PortSpec
-from chimera.model.topology import Endpoint, Kind, Link, Node, Port, Topology
+from chimera.model.topology import Capability, Endpoint, Link, Node, Port, Topology
 from chimera.underlay import identity
 from chimera.wire import ovsdb
-
-_FORWARDING = (Kind.SWITCH, Kind.ROUTER)
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Layer2:
 
     def switches(self) -> Iterator[Node]:
         """Physical switches and routers that bridge."""
-        for node in self.topology.of_kind(*_FORWARDING):
+        for node in self.topology.nodes_that(Capability.BRIDGE):
             if any(link.name in self.bridged for link in self.topology.links_of(node.name)):
                 yield node
 
@@ -60,8 +58,8 @@ class Layer2:
                 yield port.interface
 
     def _is_host(self, peer: Port) -> bool:
-        """Whether an end is a bare-metal host: no segment is its to name by a tag."""
-        return self.topology.by_name[peer.node].kind is Kind.BARE_METAL
+        """Whether an end is a host: no segment is its to name by a tag."""
+        return isinstance(self.topology.by_name[peer.node], Endpoint)
 
     def _access_vlan(self, peer: Port) -> int:
         item = self.topology.by_name[peer.node]
@@ -71,12 +69,8 @@ class Layer2:
 
     @cached_property
     def _between_switches(self) -> list[Link]:
-        by_name = self.topology.by_name
-        return [
-            link
-            for link in self.topology.links
-            if link.name in self.bridged and all(by_name[p.node].kind in _FORWARDING for p in link.ends())
-        ]
+        bridges = {node.name for node in self.topology.nodes_that(Capability.BRIDGE)}
+        return [k for k in self.topology.links if k.name in self.bridged and {k.a.node, k.b.node} <= bridges]
 
     def ports_between_switches(self) -> dict[str, list[str]]:
         """Interfaces of each switch that lead to another one."""

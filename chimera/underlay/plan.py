@@ -18,7 +18,7 @@ from functools import cached_property
 
 from chimera import graph
 from chimera.model.errors import InputError
-from chimera.model.topology import Endpoint, Kind, Link, Port, Topology
+from chimera.model.topology import Capability, Endpoint, Link, Port, Topology
 from chimera.model.underlay import Address, FabricKind, Forwarding, NextHop, Route, Underlay
 from chimera.underlay.fabric import plan_fabric
 from chimera.underlay.identity import link_macs, stub_sites, vtep_mac
@@ -29,9 +29,6 @@ CLIENTS = ipaddress.ip_network("198.18.0.0/15")  # clients' links: RFC 2544, nob
 MANAGEMENT = ipaddress.ip_network("100.64.0.0/16")  # out of band: controller and switches
 FABRIC = ipaddress.ip_network("172.21.0.0/16"), ipaddress.ip_network("172.22.0.0/16")  # model.underlay's addresses
 RESERVED = (LINKS, FLAT, *FABRIC, CLIENTS, MANAGEMENT)
-
-_VTEP_KINDS = (Kind.HYPERVISOR, Kind.GATEWAY)
-_TRANSIT_KINDS = (Kind.SWITCH, Kind.ROUTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ class Planner:
         """True where the link is part of the stretched layer 2."""
         if self.forwarding is Forwarding.ROUTED:
             return self._segment_host(link) is not None
-        if any(self._kind(p) is Kind.CLIENT for p in link.ends()):
+        if self._to_client(link):
             return False
         return not any(self.topology.site_of(p.node) in self._stubs for p in link.ends())
 
@@ -76,18 +73,17 @@ class Planner:
         """The bare-metal host on this link that belongs to a segment rather than to the underlay."""
         for port in link.ends():
             item = self.topology.by_name[port.node]
-            if isinstance(item, Endpoint) and item.kind is Kind.BARE_METAL and item.segment:
+            if isinstance(item, Endpoint) and item.joined_by_cable:
                 return item.name
         return None
 
-    def _kind(self, port: Port) -> Kind:
-        return self.topology.by_name[port.node].kind
+    def _to_client(self, link: Link) -> bool:
+        return any(self.topology.can(port.node, Capability.ENTER_BY_IP) for port in link.ends())
 
     # -- addresses ---------------------------------------------------------------------------
 
     def _address_link(self, index: int, link: Link) -> None:
-        to_client = any(self._kind(p) is Kind.CLIENT for p in link.ends())
-        network = CLIENTS if to_client else LINKS
+        network = CLIENTS if self._to_client(link) else LINKS
         low = network.network_address + 2 * index
         addressed = [(self._layer3(link.a), low), (self._layer3(link.b), low + 1)]
         for port, address in addressed:
@@ -100,13 +96,13 @@ class Planner:
 
     def _layer3(self, port: Port) -> Port:
         """The interface that holds the address of a link end."""
-        if self._kind(port) in _VTEP_KINDS:
+        if self.topology.can(port.node, Capability.SPEAK_OPENFLOW):
             return Port(port.node, "br-phy")
         return port
 
     def _address_flat(self) -> None:
         """Give every member of the stretched layer 2 an address in its one subnet."""
-        members = [n.name for n in self.topology.vteps] + self._borders() + self._flat_hosts()
+        members = [n.name for n in self.topology.openflow_switches] + self._borders() + self._flat_hosts()
         for index, name in enumerate(members, start=1):
             self.addresses[Port(name, self._flat_interface(name))] = f"{FLAT.network_address + index}/16"
         for name in members:
@@ -119,31 +115,29 @@ class Planner:
         """Bridging nodes that also have a routed link."""
         return [
             node.name
-            for node in self.topology.of_kind(*_TRANSIT_KINDS)
+            for node in self.topology.nodes_that(Capability.BRIDGE)
             if node.site not in self._stubs and not all(map(self.is_bridged, self.topology.links_of(node.name)))
         ]
 
     def _flat_hosts(self) -> list[str]:
-        return [e.name for e in self.topology.endpoints if e.kind is Kind.BARE_METAL and not e.segment]
+        return [e.name for e in self.topology.endpoints if e.can(Capability.JOIN_BY_CABLE) and not e.segment]
 
     def _flat_interface(self, name: str) -> str:
-        kind = self.topology.by_name[name].kind
-        return {Kind.BARE_METAL: "eth0"}.get(kind, "br-phy")
+        return "eth0" if isinstance(self.topology.by_name[name], Endpoint) else "br-phy"
 
     def _flat_edge(self, name: str, other: str, cost: int) -> _Edge:
         via = self.addresses[Port(other, self._flat_interface(other))].split("/")[0]
         return _Edge(other, via, self._flat_interface(name), cost)
 
     def _transit(self, name: str) -> bool:
-        item = self.topology.by_name[name]
-        return item.kind in _TRANSIT_KINDS
+        return self.topology.can(name, Capability.FORWARD_IP)
 
     # -- routes ------------------------------------------------------------------------------
 
     def routes_towards(self, prefix: str, target: str) -> Iterator[Route]:
         """A route to ``prefix`` on every transit node, along shortest paths to node ``target``."""
         distance = self._distances(target)
-        for node in self.topology.of_kind(*_TRANSIT_KINDS):
+        for node in self.topology.nodes_that(Capability.FORWARD_IP):
             best = distance.get(node.name)
             if best is None or node.name == target:
                 continue
@@ -193,10 +187,8 @@ class Planner:
 
     def default_routes(self) -> Iterator[Route]:
         """Everything that is no router sends what it does not know to its nearest router."""
-        hosts = [n.name for n in self.topology.vteps]
-        hosts += [e.name for e in self.topology.endpoints if e.kind in (Kind.CLIENT, Kind.BARE_METAL)]
-        for name in hosts:
-            edges = [e for e in self.edges[name] if self._transit(e.to)]
+        for name in (name for name in self.topology.by_name if not self._transit(name)):
+            edges = [e for e in self.edges.get(name, ()) if self._transit(e.to)]
             if edges:
                 nearest = min(edges, key=lambda e: (e.cost, e.via))
                 yield Route(name, "default", (NextHop(nearest.via, nearest.interface),))
@@ -240,7 +232,9 @@ def plan(
         vtep_mac={n.name: vtep_mac(topology, n.name) for n in topology.vteps},
         client_address={c.name: bare[Port(c.name, "eth0")] for c in topology.clients},
         fabric=plan_fabric(topology, fabric, cut) if fabric else None,
-        foreign_vtep={e.name: bare[Port(e.name, "eth0")] for e in topology.endpoints if e.vtep},
+        foreign_vtep={
+            e.name: bare[Port(e.name, "eth0")] for e in topology.endpoints if e.can(Capability.TERMINATE_TUNNELS)
+        },
     )
 
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 from chimera import graph
 from chimera.model.errors import InputError
-from chimera.model.topology import Kind, Link, Topology
+from chimera.model.topology import Capability, Link, Topology
 from chimera.model.underlay import Fabric, Forwarding, Hop, NextHop, Route, Underlay
 from chimera.underlay.identity import stub_sites
-
-_TRANSIT = (Kind.SWITCH, Kind.ROUTER)
 
 Graph = dict[str, dict[str, Link]]  # node -> neighbour -> the first cable towards it
 
@@ -47,7 +45,7 @@ class CorePair:
 def adjacencies(topology: Topology, fabric: Fabric | None = None) -> Graph:
     """Who hands packets to whom; in a fabric, RBridges around a plain bridge hand them to each other."""
     stubs = stub_sites(topology)
-    members = [n.name for n in topology.nodes if n.kind not in _TRANSIT or n.site not in stubs]
+    members = [n.name for n in topology.nodes if not n.can(Capability.FORWARD_IP) or n.site not in stubs]
     found: Graph = {name: {} for name in members}
     for link in topology.links:
         if {link.a.node, link.b.node} <= found.keys():
@@ -71,7 +69,7 @@ def distances(topology: Topology, found: Graph, origin: str) -> dict[str, int]:
 
 def _steps(topology: Topology, found: Graph, origin: str) -> graph.Steps[str]:
     """Every cable costs one, and nothing passes through what stands at the edge."""
-    return graph.hops(found, lambda name: name == origin or topology.by_name[name].kind in _TRANSIT)
+    return graph.hops(found, lambda name: name == origin or topology.can(name, Capability.FORWARD_IP))
 
 
 def equal_ways(topology: Topology, source: str, target: str) -> Ways:
@@ -108,7 +106,7 @@ def check_core(topology: Topology, underlay: Underlay) -> None:
 
 def _pairs(topology: Topology, found: Graph) -> Iterator[CorePair]:
     """All neighbours in the core, each way round."""
-    core = [name for name in found if topology.by_name[name].kind in _TRANSIT]
+    core = [name for name in found if topology.can(name, Capability.FORWARD_IP)]
     for at in core:
         yield from (CorePair(at, via, link) for via, link in found[at].items() if via in core)
 

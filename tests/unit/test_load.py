@@ -55,7 +55,7 @@ def test_dual_dc_is_two_data_centres_and_a_branch() -> None:
 
 def test_leaf_spine_has_two_equal_paths_from_every_leaf() -> None:
     lab = load_topology("leaf-spine", [TOPOLOGIES])
-    roles = [n.role for n in lab.of_kind(Kind.SWITCH)]
+    roles = [n.role for n in lab.nodes if n.kind is Kind.SWITCH]
     assert (roles.count("spine"), roles.count("leaf"), len(lab.hypervisors), len(lab.vms)) == (2, 4, 8, 32)
     for leaf in ("leaf1", "leaf4"):
         assert [link.b.node for link in lab.links if link.a.node == leaf] == ["spine1", "spine2"]

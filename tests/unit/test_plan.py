@@ -92,7 +92,7 @@ def test_a_leaf_has_one_way_over_each_spine(target: str) -> None:
 
 def test_spines_do_not_pass_packets_on_to_each_other() -> None:
     underlay = plan(FABRIC, ROUTED)
-    for node in FABRIC.of_kind(Kind.HYPERVISOR):
+    for node in FABRIC.hypervisors:
         assert len(journeys(underlay, "spine1", underlay.vtep[node.name])) == 1
 
 
