@@ -64,6 +64,15 @@ class Recorder:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def checkpoint(self) -> None:
+        """Have it write what it has until now, and wait until it has; it goes on.
+
+        Raises:
+            SessionError: it ended instead; its own words are in the text.
+        """
+        self.signal(signal.SIGUSR1)
+        self._line()
+
     def stop(self) -> str:
         """Have it write its file and end; returns the rest of what it printed.
 
@@ -121,6 +130,10 @@ class Capture:
     files: dict[str, Path]  # link name -> file
     ports: list[Port]  # in the order the program was given them
     whole: bool = False  # for people to open: frames are not cut short
+
+    def flush(self) -> None:
+        """Have the files hold all that passed until now. Raises as :meth:`Recorder.checkpoint` does."""
+        self.recorder.checkpoint()
 
     def stop(self) -> list[Recorded]:
         """End it; returns what was captured and dropped, per interface.
