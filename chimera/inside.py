@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,7 +110,7 @@ def _raise(error: Exception) -> NoReturn:
 def _run(order: Run, channel: Channel) -> Result:
     experiment = choose(order.scenario, order.topology, order.overlay, order.settings)
     need_root(order.command)
-    return launch(experiment, out=order.out, record_all=order.capture, progress=lambda text: tell(channel, text))
+    return launch(experiment, out=order.out, record_all=order.capture, progress=partial(tell, channel))
 
 
 # -- a lab that is asked -----------------------------------------------------------------------
@@ -142,7 +143,7 @@ def _session(experiment: Experiment, capture: bool, channel: Channel, number: in
     held: list[Held] = []
 
     def up() -> int:
-        session = bring_up(experiment, lambda text: tell(channel, text))
+        session = bring_up(experiment, partial(tell, channel))
         held.append(Held(session, begin(session, record_all=capture), channel))
         return int(os.read(told, 16))
 
@@ -205,19 +206,20 @@ class Held:
         """A program wrapped so that it runs on a node, for one who is in the sandbox."""
         return userland.command(self._session.experiment.topology, node, argv)
 
-    def result(self) -> Result:
-        """Everything that was measured until now."""
+    def result(self, outside_s: float) -> Result:
+        """Everything that was measured until now; ``outside_s`` as in :func:`chimera.session.so_far`."""
         with self._lock:
-            return self._so_far(over=False) if self._over is None else self._over[0]
+            return self._so_far(outside_s, over=False) if self._over is None else self._over[0]
 
-    def finish(self) -> tuple[Result, dict[str, str]]:
+    def finish(self, outside_s: float) -> tuple[Result, dict[str, str]]:
         """End all recordings: the result, and the capture files by link, as paths in the sandbox."""
         with self._lock:
             if self._over is None:
-                result = self._so_far(over=True)
+                result = self._so_far(outside_s, over=True)
                 files = {link: str(path) for link, path in self._session.instruments.recordings.items()}
                 self._over = replace(result, captures=[f"{CAPTURES}/{link}.pcapng" for link in files]), files
             return self._over
 
-    def _so_far(self, *, over: bool) -> Result:
-        return so_far(self._session, self._begun, lambda text: tell(self._channel, text), over=over)
+    def _so_far(self, outside_s: float, *, over: bool) -> Result:
+        progress = partial(tell, self._channel)
+        return so_far(self._session, self._begun, progress, over=over, outside_s=outside_s)

@@ -283,9 +283,14 @@ def begin(session: Session, *, record_all: bool = False) -> Begun:
     return Begun(now, processors.read(), session.network.line_times())
 
 
-def so_far(session: Session, begun: Begun, progress: Progress, *, over: bool) -> Result:
-    """Everything that was measured since then; where it is ``over``, nothing is recorded any more."""
+def so_far(session: Session, begun: Begun, progress: Progress, *, over: bool, outside_s: float = 0.0) -> Result:
+    """Everything that was measured since then; where it is ``over``, nothing is recorded any more.
+
+    ``outside_s`` is processor time of programs of the lab that were children of a process outside the sandbox, and so
+    have left no trace in it when they ended, in seconds.
+    """
     after = processors.read(), session.network.line_times()
+    after = replace(after[0], own=after[0].own + outside_s), after[1]
     run_s = time.time() - begun.time
     progress("reading the recordings")
     if over:
