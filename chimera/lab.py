@@ -409,6 +409,7 @@ class _Helper:
                 "", [sys.executable, "-c", _START, *words], pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )  # fmt: skip
+        self._owner = os.getpid()
         self._gate: Gate | None = None
         self._ending = threading.Lock()
         self._ended = False
@@ -416,8 +417,8 @@ class _Helper:
 
     @property
     def over(self) -> bool:
-        """True once the lab has ended, or is being ended."""
-        return self._ended or self._process.poll() is not None
+        """True once the lab has ended, or is being ended, and in a process that the user's has forked."""
+        return self._ended or os.getpid() != self._owner or self._process.poll() is not None
 
     def order(self, what: Hold | Run) -> Any:
         """Give the one order, and return what came of it."""
@@ -439,7 +440,12 @@ class _Helper:
             self._gate.reap()
 
     def end(self) -> None:
-        """End the sandbox and all that runs in it, and wait until it is gone; a second time, nothing."""
+        """End the sandbox and all that runs in it, and wait until it is gone.
+
+        A second time this does nothing, and neither in a process that the user's has forked: the lab is not its own.
+        """
+        if os.getpid() != self._owner:
+            return
         with self._ending:
             self._ended = True
             if self._process.poll() is None:
