@@ -36,7 +36,7 @@ class Channel:
             self._connection.send(message)
 
     def receive(self) -> Any:
-        """The next message; EOFError where there will be none."""
+        """The next message, of a caller its number and the pickled call; EOFError where there will be none."""
         try:
             return self._connection.recv()
         except ConnectionError as error:
@@ -74,13 +74,13 @@ class Caller:
             Exception: what was raised there; of an error that is not the lab's own, a note says where.
         """
         answer: Future[Any] = Future()
-        number = next(self._numbers)
+        number, asked = next(self._numbers), pickle.dumps((name, arguments, keywords))
         with self._lock:
             if self._over:
                 raise SessionError("the lab has ended")
             self._waiting[number] = answer
         try:
-            self._channel.send((number, name, arguments, keywords))
+            self._channel.send((number, asked))
         except OSError as error:
             raise SessionError("the lab has ended") from error
         return answer.result()
@@ -94,7 +94,7 @@ class Caller:
             while True:
                 number, failed, value = self._channel.receive()
                 if number == PROGRESS:
-                    self._told(value)
+                    self._tell(value)
                     continue
                 with self._lock:
                     answer = self._waiting.pop(number)
@@ -104,12 +104,20 @@ class Caller:
                     answer.set_result(value)
         except EOFError:
             pass
-        with self._lock:
-            self._over = True
-            waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
-            answer.set_exception(SessionError("the lab ended before it had answered"))
-        self._ended()
+        finally:
+            with self._lock:
+                self._over = True
+                waiting, self._waiting = self._waiting, {}
+            for answer in waiting.values():
+                answer.set_exception(SessionError("the lab ended before it had answered"))
+            self._ended()
+
+    def _tell(self, text: str) -> None:
+        """What the user's own function does wrong with progress is shown, and harms nobody."""
+        try:
+            self._told(text)
+        except Exception:
+            traceback.print_exc()
 
 
 def tell(channel: Channel, text: str) -> None:
@@ -121,11 +129,11 @@ def serve(channel: Channel, act: Act) -> None:
     """Answer calls, each in a thread of its own, until the other end is gone."""
     while True:
         try:
-            number, name, arguments, keywords = channel.receive()
+            number, asked = channel.receive()
         except EOFError:
             return
-        work = (channel, number, lambda n=name, a=arguments, k=keywords: act(n, a, k))
-        threading.Thread(target=answer, args=work, name=name, daemon=True).start()
+        work = (channel, number, lambda asked=asked: act(*pickle.loads(asked)))
+        threading.Thread(target=answer, args=work, daemon=True).start()
 
 
 def answer(channel: Channel, number: int, act: Callable[[], Any]) -> None:

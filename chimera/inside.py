@@ -7,6 +7,7 @@ The user's process asks over a :class:`~chimera.channel.Channel`; the first mess
 from __future__ import annotations
 
 import os
+import pickle
 import select
 import signal
 import threading
@@ -60,7 +61,8 @@ def main(descriptor: int, parent: int) -> int:
     _end_with(parent)
     channel = Channel(descriptor)
     try:
-        number, _, (order,), _ = channel.receive()
+        number, asked = channel.receive()
+        _, (order,), _ = pickle.loads(asked)
         if isinstance(order, Run):
             answer(channel, number, lambda: _run(order, channel))
             return 0

@@ -385,7 +385,11 @@ class Lab(scenario.Lab):
         return self._net
 
     def start_migration(self, vm: Endpoint | str, to: str) -> threading.Thread:
-        """Begin to move a VM and return at once; the outcome is in the result. ``join()`` waits for its end."""
+        """Begin to move a VM and return at once; ``join()`` waits for the end, the outcome is in the result.
+
+        Raises:
+            InputError: there is no such VM or hypervisor, or the VM is there already.
+        """
         number = self._ask("start_migration", self.vm(vm), to)
         waiting = threading.Thread(target=lambda: self._ask("join", number), name=f"migrate {vm}", daemon=True)
         waiting.start()

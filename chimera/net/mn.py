@@ -8,6 +8,7 @@ behind the lab's back.
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import re
@@ -37,7 +38,6 @@ Start = Callable[..., "subprocess.Popen[Any]"]  # as subprocess.Popen
 Place = Callable[[], Mapping[str, str]]  # VM -> the hypervisor it is at now
 Talk = Callable[[str, str], bool]  # whether the topology lets two machines talk to each other
 
-_LOOK_MS = 100  # how often to see whether a shell that says nothing has ended
 _HANGUP_S = 2.0
 
 
@@ -120,8 +120,14 @@ class LabNode(Node):
         """
         bash = ["bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"]
         argv = self._enter(self.name, ["setsid", "env", f"PS1={chr(127)}", *bash])
-        self.master, self.slave = pty.openpty()
-        self._shell = self._popen(argv, stdin=self.slave, stdout=self.slave, stderr=self.slave, close_fds=False)
+        self.master, slave = pty.openpty()
+        try:
+            self._shell = self._popen(argv, stdin=slave, stdout=slave, stderr=slave, close_fds=False)
+        except BaseException:
+            os.close(self.master)
+            raise
+        finally:
+            os.close(slave)  # it is open in the shell alone: when that ends, whoever reads is told
         self._pid = self._shell.pid
         self.stdin = self._stdout = os.fdopen(self.master, "r")
         self.pollOut = select.poll()
@@ -130,12 +136,26 @@ class LabNode(Node):
         self.execed, self.lastCmd, self.lastPid, self.readbuf, self.waiting = False, None, None, "", False
         self.decoder = getincrementaldecoder()
         said = ""
-        while not said.endswith(chr(127)):
-            if not self.pollOut.poll(_LOOK_MS) and self._shell.poll() is not None:
-                self.terminate()
-                raise SessionError(f"{self.name} runs no commands: {said.strip() or 'its shell ended'}")
-            said += self.read(1024) if self.pollOut.poll(0) else ""
+        try:
+            while not said.endswith(chr(127)):
+                said += self.read(1024)
+        except SessionError as error:
+            raise SessionError(f"{self.name} runs no commands: {said.strip() or 'its shell ended'}") from error
         self.cmd("unset HISTFILE; stty -echo; set +m")
+
+    def read(self, size: int = 1024) -> str:
+        """What the shell has printed, at most so many characters; waits for the first.
+
+        Raises:
+            SessionError: the shell has ended, as it does with the lab.
+        """
+        try:
+            return str(super().read(size))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.terminate()
+            raise SessionError(f"the shell of {self.name} has ended") from error
 
     def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[Any]:
         """Start what :meth:`_enter` made of a program."""
@@ -172,7 +192,6 @@ class LabNode(Node):
         for known in (self.outToNode, self.inToNode):
             known.pop(self._stdout.fileno(), None)
         self._stdout.close()
-        os.close(self.slave)
         self.waiting, self._starting = False, False
 
     def stop(self, deleteIntfs: bool = False) -> None:

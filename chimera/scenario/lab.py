@@ -255,8 +255,12 @@ class Lab:
         return [migration.result() for migration in started]
 
     def start_migration(self, vm: Endpoint | str, to: str) -> threading.Thread:
-        """Begin to move a VM and return at once; the outcome is in the result."""
-        vm = self.vm(vm)
+        """Begin to move a VM and return at once; ``join()`` waits for the end, the outcome is in the result.
+
+        Raises:
+            InputError: there is no such VM or hypervisor, or the VM is there already.
+        """
+        vm = self.migrator.check(self.vm(vm).name, to)
 
         def go() -> None:
             try:

@@ -125,6 +125,8 @@ def test_errors_are_the_labs_and_leave_it_as_it_is(lab: chimera.Lab) -> None:
         lab.migrate("vm9", "hv2")
     with pytest.raises(InputError, match="no hypervisor 'hv9'"):
         lab.migrate("vm1", "hv9", settle_s=0.0)
+    with pytest.raises(InputError, match="no hypervisor 'hv9'"):
+        lab.start_migration("vm1", "hv9")
     with pytest.raises(InputError, match="no link 'nosuch'"):
         lab.cut("nosuch")
     with pytest.raises(TypeError, match="unexpected keyword argument 'til'"):

@@ -117,6 +117,28 @@ def test_what_cannot_be_sent_is_an_error_of_its_call_alone(far: Far) -> None:
     assert far.caller.call("double", 1) == 2
 
 
+class OfTheCallers:
+    """What the other end does not have."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return __import__, ("no_such_module",)
+
+
+def test_what_the_other_end_cannot_read_is_an_error_of_its_call_alone(far: Far) -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        far.caller.call("double", OfTheCallers())
+    assert far.caller.call("double", 1) == 2
+
+
+def test_progress_that_its_user_cannot_take_holds_up_nothing(far: Far, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(text: str) -> None:
+        raise LookupError(text)
+
+    far.caller._told = told
+    assert far.caller.call("double", 1) == 2
+    assert "LookupError: doubling 1" in capsys.readouterr().err
+
+
 def test_an_error_that_cannot_be_made_again_keeps_its_text() -> None:
     problems = TopologyError([Problem(Place("a.yaml", 1, 2), "vms", "unknown key")])
     found = portable(problems)

@@ -169,6 +169,15 @@ def test_a_shell_of_a_machine_that_stands_still_ends_too(here: Here) -> None:
     assert here.started[0].returncode is not None
 
 
+def test_whoever_waits_for_a_shell_that_ends_is_told(here: Here) -> None:
+    web1 = here.net["web1"]
+    web1.sendCmd("sleep 600")
+    os.killpg(web1.pid, signal.SIGKILL)
+    with pytest.raises(SessionError, match="the shell of web1 has ended"):
+        web1.waitOutput()
+    assert web1.cmd("echo again").strip() == "again"
+
+
 def test_a_node_that_runs_nothing_says_so() -> None:
     net = mininet_view(
         DUAL_DC, UNDERLAY, lambda: {vm.name: vm.hypervisor for vm in DUAL_DC.vms}, lambda name, up: None,
