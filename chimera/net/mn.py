@@ -181,14 +181,13 @@ class LabNode(Node):
         shell, self._shell = self._shell, None
         if shell is None:
             return
-        if shell.poll() is None:
-            os.killpg(shell.pid, signal.SIGHUP)
-            os.killpg(shell.pid, signal.SIGCONT)  # a VM may stand still
-            try:
-                shell.wait(_HANGUP_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(shell.pid, signal.SIGKILL)
-                shell.wait()
+        for number in (signal.SIGHUP, signal.SIGCONT):  # it may stand still, as its VM does
+            _signal_group(shell, number)
+        try:
+            shell.wait(_HANGUP_S)
+        except subprocess.TimeoutExpired:
+            _signal_group(shell, signal.SIGKILL)
+            shell.wait()
         for known in (self.outToNode, self.inToNode):
             known.pop(self._stdout.fileno(), None)
         self._stdout.close()
@@ -197,6 +196,14 @@ class LabNode(Node):
     def stop(self, deleteIntfs: bool = False) -> None:
         """As :meth:`terminate`; to power a node off is ``lab.stop(NODE)``."""
         self.terminate()
+
+
+def _signal_group(shell: subprocess.Popen[Any], number: int) -> None:
+    if shell.poll() is None:
+        try:
+            os.killpg(shell.pid, number)
+        except ProcessLookupError:
+            shell.send_signal(number)  # what should have become the shell failed before it had a group of its own
 
 
 class LabIntf(Intf):
