@@ -30,6 +30,7 @@ from chimera.model.result import (
     Result,
     Timing,
 )
+from chimera.model.samples import CpuTimes, LineTimes
 from chimera.model.service import State, titled
 from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.topology import Topology
@@ -268,20 +269,48 @@ def run(experiment: Experiment, *, progress: Progress, record_all: bool = False)
     assert experiment.script is not None
     experiment.script.load()
     session = bring_up(experiment, progress)
-    begin = time.time()
-    session.instruments.start(record_all=record_all)
-    before = processors.read(), session.network.line_times()
+    begun = begin(session, record_all=record_all)
     cut_short = _play(experiment.script, session.lab)
-    after = processors.read(), session.network.line_times()
-    run_s = time.time() - begin
-    progress("reading the recordings")
-    session.instruments.finish()
-    result = report(session, run_s)
-    result = replace(result, machine=fitness.judge(*before, *after, result.migrations))
+    result = so_far(session, begun, progress, over=True)
     expect = Expect()
     _check(experiment.script, result, expect, cut_short)
     _check_lab(result, experiment.expectations, expect)
     return replace(result, expectations=[*expect.found]), session.instruments
+
+
+@dataclass(frozen=True)
+class Begun:
+    """When measuring began, in seconds since the epoch, and what the machine had done by then."""
+
+    time: float
+    processors: CpuTimes
+    lines: LineTimes
+
+
+def begin(session: Session, *, record_all: bool = False) -> Begun:
+    """Start to measure; with ``record_all`` every link is captured, too."""
+    now = time.time()
+    session.instruments.start(record_all=record_all)
+    return Begun(now, processors.read(), session.network.line_times())
+
+
+def so_far(session: Session, begun: Begun, progress: Progress, *, over: bool, outside_s: float = 0.0) -> Result:
+    """Everything that was measured since then; where it is ``over``, nothing is recorded any more.
+
+    ``outside_s`` is processor time of programs of the lab that were children of a process outside the sandbox, and so
+    have left no trace in it when they ended, in seconds.
+    """
+    after = processors.read(), session.network.line_times()
+    after = replace(after[0], own=after[0].own + outside_s), after[1]
+    run_s = time.time() - begun.time
+    progress("reading the recordings")
+    if over:
+        session.instruments.finish()
+    else:
+        session.instruments.flush()
+    result = report(session, run_s)
+    machine = fitness.judge(begun.processors, begun.lines, *after, result.migrations)
+    return replace(result, machine=machine)
 
 
 def _play(script: Script, lab: Lab) -> str:

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from chimera.cli import common
 from chimera.model import numbers
+from chimera.model.settings import DEFAULT_OVERLAY
 from chimera.report.figures import NOT_MEASURED, decimal
 
 
@@ -116,9 +117,9 @@ def vmotion(runs: int, topology: str | None, overlay: str | None, settings: tupl
     Example:  sudo lab bench vmotion --runs 5 --overlay all
     """
     from chimera.bench.vmotion import vmotion as measure
-    from chimera.cli.chosen import choose_several
+    from chimera.chosen import choose_several
 
-    planned = choose_several("vmotion", topology, overlay or common.DEFAULT_OVERLAY, common.parse_settings(settings))
+    planned = choose_several("vmotion", topology, overlay or DEFAULT_OVERLAY, common.parse_settings(settings))
     common.need_root()
     experiments = {leg.name: leg.experiment for leg in planned if leg.experiment}
     rows = measure(runs, experiments, common.progress())

@@ -105,8 +105,6 @@ set_option = click.option(
     shell_complete=complete_setting,
     help="A setting of the scenario, migration, overlay or underlay.",
 )
-DEFAULT_TOPOLOGY = "dual-dc"
-DEFAULT_OVERLAY = "vxlan"
 ADDRESSES_MB = 1024  # of one process: its threads' stacks count, and a small lab failed with half of this
 
 

@@ -76,7 +76,9 @@ def cli(lab_name: str | None) -> None:
     from chimera.net import rundir
 
     path = rundir.find(lab_name)
-    location = ask(lab_name, "inspect")["location"]
+
+    def place() -> dict[str, str]:
+        return dict(api.ask(path / "api.sock", "inspect")["location"])
 
     def set_link(name: str, up: bool) -> None:
         api.ask(path / "api.sock", "link", name=name, action="restore" if up else "cut", changes={}, direction="both")
@@ -85,7 +87,7 @@ def cli(lab_name: str | None) -> None:
         from chimera.net.mn import mininet_view, run_cli
 
         inventory = _inventory()
-        run_cli(mininet_view(inventory.topology, inventory.underlay, location, set_link))
+        run_cli(mininet_view(inventory.topology, inventory.underlay, place, set_link))
 
     raise click.exceptions.Exit(_inside(lab_name, talk))
 

@@ -44,7 +44,7 @@ def validate(file: str) -> None:
 
 
 def _check_lab(lab: LabFile) -> None:
-    from chimera.cli.chosen import check_lab
+    from chimera.chosen import check_lab
     from chimera.model.errors import InputError, TopologyError
 
     try:

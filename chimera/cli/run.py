@@ -80,7 +80,7 @@ def _several(
     scenario: str, topology: str | None, overlays: str | None, wires: bool, settings: dict[str, str],
     out: Path | None, force: bool, capture: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    from chimera.cli.chosen import choose_several
+    from chimera.chosen import choose_several
     from chimera.cli.several import run_several
 
     planned = choose_several(scenario, topology, overlays, settings, wires=wires)
@@ -93,7 +93,7 @@ def _one(
     scenario: str, topology: str | None, overlay: str | None, settings: dict[str, str],
     out: Path | None, capture: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    from chimera.cli.chosen import choose
+    from chimera.chosen import choose
     from chimera.launch import launch
 
     experiment = choose(scenario, topology, overlay, settings)

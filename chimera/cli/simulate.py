@@ -45,6 +45,7 @@ def simulate(
     from chimera.agents import scaling
     from chimera.agents.simulator import Weather
     from chimera.model.codec import to_json
+    from chimera.model.settings import DEFAULT_OVERLAY
     from chimera.model.simulated import Size
 
     show = common.progress(quiet)
@@ -53,7 +54,7 @@ def simulate(
     costs = []
     for size in dict.fromkeys(asked.scaled(share) for share in _SHARES):
         show(f"simulating {size.vms} VMs on {size.hypervisors} hypervisors")
-        inventory = scaling.made_up(overlay or common.DEFAULT_OVERLAY, options, size, seed)
+        inventory = scaling.made_up(overlay or DEFAULT_OVERLAY, options, size, seed)
         costs.append(scaling.simulate(inventory, size, seed, weather, show))
     text = to_json([asdict(cost) for cost in costs], indent=2).decode() + "\n"
     if out:

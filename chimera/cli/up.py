@@ -11,13 +11,14 @@ import click
 
 from chimera.cli import common
 from chimera.cli.status import complete_lab
+from chimera.model.settings import DEFAULT_OVERLAY, DEFAULT_TOPOLOGY
 
 _AT_ONCE_S = 1.0
 _STILL = {True: "", False: "; the kernel is still removing its processes and interfaces"}
 
 
 @click.command()
-@click.argument("topology", default=common.DEFAULT_TOPOLOGY, shell_complete=common.complete_topology)
+@click.argument("topology", default=DEFAULT_TOPOLOGY, shell_complete=common.complete_topology)
 @common.overlay_option
 @common.set_option
 @click.option("--name", help="What to call the lab (default: the topology's name).")
@@ -35,7 +36,7 @@ def up(topology: str, overlay: str | None, settings: tuple[str, ...], name: str 
 
     if name is not None:
         rundir.check_name(name)
-    experiment = prepare(topology, overlay or common.DEFAULT_OVERLAY, settings=common.parse_settings(settings))
+    experiment = prepare(topology, overlay or DEFAULT_OVERLAY, settings=common.parse_settings(settings))
     common.need_root()
     need_machine(experiment)
     progress = common.progress(quiet)

@@ -22,7 +22,7 @@ from chimera.measure.probes import read_stream
 from chimera.measure.recorder import WHOLE, Capture, Recorder, incomplete, start_capture, wait_for_checkpoint
 from chimera.measure.sessions import TcpSession, read_session
 from chimera.measure.volley import Volley
-from chimera.model.errors import SessionError
+from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.record import Vantage
 from chimera.model.result import Entropy
 from chimera.model.samples import Heartbeat, ProbeStream, Window
@@ -146,6 +146,14 @@ class Instruments:
             )  # fmt: skip
             self.recordings = capture.files
             self._running.append(("The capture of all links (--capture)", capture))
+
+    def flush(self) -> None:
+        """Have every capture write what it has recorded until now, and go on."""
+        for what, capture in self._running:
+            try:
+                capture.flush()
+            except (SessionError, DeadlineError) as error:
+                self._lost(f"{what} may lack its last frames: {error}")
 
     def finish(self) -> None:
         """End every capture; the files of one that failed do not count."""

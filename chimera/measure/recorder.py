@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chimera import namespaces
-from chimera.deadline import steps
+from chimera.deadline import ready, steps
+from chimera.model.errors import DeadlineError, SessionError
 from chimera.model.topology import Link, Port
 from chimera.net.service import Says, Service
 from chimera.net.services import Supervisor
@@ -56,6 +58,20 @@ class Recorder:
         """Send it a signal."""
         self._process.signal(number)
 
+    def checkpoint(self) -> None:
+        """Have it write what it has until now, and wait until it has; it goes on.
+
+        Raises:
+            SessionError: it ended instead; its own words are in the text.
+        """
+        stdout = self._process.stdout
+        assert stdout is not None
+        self.signal(signal.SIGUSR1)
+        if not ready(stdout, _READY_S):
+            raise DeadlineError(f"{self._process.service} did not write what it has within {_READY_S:g} s")
+        if not stdout.readline():
+            raise SessionError(f"{self._process.service} ended: {self._process.said()}")
+
     def stop(self) -> str:
         """Have it write its file and end; returns the rest of what it printed.
 
@@ -95,6 +111,10 @@ class Capture:
     files: dict[str, Path]  # link name -> file
     ports: list[Port]  # in the order the program was given them
     whole: bool = False  # for people to open: frames are not cut short
+
+    def flush(self) -> None:
+        """Have the files hold all that passed until now. Raises as :meth:`Recorder.checkpoint` does."""
+        self.recorder.checkpoint()
 
     def stop(self) -> list[Recorded]:
         """End it; returns what was captured and dropped, per interface.

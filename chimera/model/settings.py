@@ -2,3 +2,5 @@
 
 MIGRATION_SETTINGS = ("announce", "pace_mbps", "downtime_ms", "max_rounds")
 TOPOLOGY_SETTINGS = ("underlay_mtu",)
+DEFAULT_TOPOLOGY = "dual-dc"
+DEFAULT_OVERLAY = "vxlan"

@@ -14,8 +14,8 @@
  * kernel: for captures that are to be analysed while a bulk stream passes. GSO frames are
  * captured as they pass the interface.
  *
- * `ready` on stdout when every interface is watched. SIGTERM writes all that was captured into the files and ends
- * it with one line of JSON: captured and dropped frames for each spec.
+ * `ready` on stdout when every interface is watched. SIGUSR1 writes all that was captured into the files and
+ * says `written`; SIGTERM does so, too, and ends it with one line of JSON: captured and dropped frames for each spec.
  *
  * The block: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html, section 4.3.
  */
@@ -164,6 +164,14 @@ static void report(struct spec *specs, int count) {
     fflush(stdout);
 }
 
+/* Has the files hold all that passed until now, and says so. */
+static void snapshot(struct spec *specs, int count) {
+    snapshot_asked = 0;
+    flush(specs, count);
+    puts("written");
+    fflush(stdout);
+}
+
 static void watch(struct spec *specs, int count, const sigset_t *mask) {
     struct pollfd *watched = allocate((size_t)count * sizeof *watched);
     for (int i = 0; i < count; i++)
@@ -175,6 +183,8 @@ static void watch(struct spec *specs, int count, const sigset_t *mask) {
                     clear_error(watched[i].fd);
                     drain(&specs[i].ring, put_frame, &specs[i]);
                 }
+        if (snapshot_asked)
+            snapshot(specs, count);
     }
     free(watched);
 }

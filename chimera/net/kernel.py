@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+CLONE_FS = 0x00000200  # root and working directory of one's own, which a thread needs for a mount namespace
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
 

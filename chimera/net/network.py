@@ -547,7 +547,7 @@ class Network:
 
     def mininet(self) -> LabNet:
         """The network as Mininet objects, for its CLI and programs written for it."""
-        return mininet_view(self.topology, self.underlay, self.location, self.set_link)
+        return mininet_view(self.topology, self.underlay, lambda: self.location, self.set_link)
 
 
 def no_service(node: str, name: str, found: Iterable[str]) -> str:

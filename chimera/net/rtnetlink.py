@@ -30,7 +30,7 @@ _TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST = 254, 4, 1
 class Batch:
     """Requests to the calling thread's namespace, sent together.
 
-    Use it inside :func:`chimera.net.kernel.inside`; interfaces are looked up there, too.
+    Use it inside :func:`chimera.namespaces.inside`; interfaces are looked up there, too.
     """
 
     def __init__(self) -> None:

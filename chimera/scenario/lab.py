@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol
 
-from chimera.model.errors import InputError, MigrationAborted, SessionError
+from chimera.model.errors import InputError, MigrationAborted, SessionError, not_one_of
 from chimera.model.ports import CONTROLLER
 from chimera.model.record import MigrationRecord, Moment, Vantage
 from chimera.model.result import Expectation
 from chimera.model.service import AGENT, AGENTS, titled
 from chimera.model.topology import Endpoint, Topology
 from chimera.net.controller import Controller
+from chimera.net.mn import LabNet
 from chimera.net.network import Network, no_service
 from chimera.scenario.migration import Migrator, Settings
 from chimera.underlay.ways import CorePair, Ways, core_pair, equal_ways
@@ -65,7 +67,8 @@ class Expect:
 class Lab:
     """A running lab as a scenario sees it.
 
-    ``settings`` are the values of ``--set`` that the script declares in ``SETTINGS``.
+    ``settings`` are the values of ``--set`` that the script declares in ``SETTINGS``. Where a verb takes a VM, its name
+    will do.
     """
 
     network: Network
@@ -85,34 +88,52 @@ class Lab:
         """What the lab was built from."""
         return self.network.topology
 
+    @cached_property
+    def net(self) -> LabNet:
+        """The lab as a :class:`mininet.net.Mininet`: ``lab.net['web1'].cmd('ping -c1 10.1.0.14')``.
+
+        Commands run on the node, on a VM with the VM's own files; it goes on being the VM wherever that moves.
+        """
+        return self.network.mininet()
+
+    def vm(self, name: Endpoint | str) -> Endpoint:
+        """The VM of that name.
+
+        Raises:
+            InputError: there is none; the text names those that there are.
+        """
+        if isinstance(name, Endpoint):
+            return name
+        found = next((vm for vm in self.topology.vms if vm.name == name), None)
+        if found is None:
+            raise InputError(not_one_of("VM", name, [vm.name for vm in self.topology.vms]))
+        return found
+
     def mobile_vm(self) -> Endpoint:
         """The VM to move: ``--set vm=…``, or the topology's own choice."""
         wanted = self.settings.get("vm", "")
-        if not wanted:
-            return next(vm for vm in self.topology.vms if vm.mobile)
-        found = [vm for vm in self.topology.vms if vm.name == wanted]
-        if not found:
-            raise InputError(f"no VM '{wanted}'\n    allowed: {', '.join(vm.name for vm in self.topology.vms)}")
-        return found[0]
+        return self.vm(wanted) if wanted else next(vm for vm in self.topology.vms if vm.mobile)
 
-    def whereabouts(self, vm: Endpoint) -> str:
+    def whereabouts(self, vm: Endpoint | str) -> str:
         """The hypervisor a VM is at now."""
-        return self.network.location[vm.name]
+        return self.network.location[self.vm(vm).name]
 
     def vms_on(self, hypervisor: str) -> list[Endpoint]:
         """The VMs a hypervisor runs now."""
         return [self.topology.vm(name) for name in self.network.vms_at(hypervisor)]
 
-    def hypervisor_elsewhere(self, vm: Endpoint) -> str:
+    def hypervisor_elsewhere(self, vm: Endpoint | str) -> str:
         """A hypervisor at another site than the VM's, or else another one at its own."""
+        vm = self.vm(vm)
         here = self.topology.node(self.whereabouts(vm))
         others = [h for h in self.topology.hypervisors if h.name != here.name and h.name not in self.network.stopped]
         if not others:
             raise InputError(f"topology {self.topology.name} has one hypervisor: there is nowhere to go")
         return min(others, key=lambda h: h.site == here.site).name
 
-    def vantage_points(self, vm: Endpoint) -> list[Vantage]:
+    def vantage_points(self, vm: Endpoint | str) -> list[Vantage]:
         """Who talks to a VM: one at another site, one on its own hypervisor, one outside; else one at its site."""
+        vm = self.vm(vm)
         topology, here = self.topology, self.whereabouts(vm)
         peers = [p for p in topology.vms if p.segment == vm.segment and p.name != vm.name]
         at = self.network.location
@@ -124,12 +145,13 @@ class Lab:
         found += [Vantage(c.name, "client") for c in topology.clients[:1] if topology.segment_of(vm).external]
         return found + ([Vantage(p.name, "local") for p in local[:1]] if not remote else [])
 
-    def farthest_peer(self, vm: Endpoint) -> Endpoint:
+    def farthest_peer(self, vm: Endpoint | str) -> Endpoint:
         """The VM of the same segment, on another hypervisor, with most equal-cost paths between; then the farthest.
 
         Raises:
             SessionError: there is none.
         """
+        vm = self.vm(vm)
         peers = self._peers_elsewhere(vm, self.whereabouts(vm))
         if not peers:
             raise SessionError(f"{vm.name} has nobody on another hypervisor to talk to")
@@ -144,17 +166,19 @@ class Lab:
         """The other VMs of the segment that are not on these hypervisors."""
         return [p for p in self.topology.vms if p.segment == vm.segment and self.whereabouts(p) not in hypervisors]
 
-    def ways(self, a: Endpoint, b: Endpoint) -> Ways:
+    def ways(self, a: Endpoint | str, b: Endpoint | str) -> Ways:
         """The equal-cost paths between the hypervisors of two VMs."""
         return equal_ways(self.topology, self.whereabouts(a), self.whereabouts(b))
 
-    def equal_paths(self, vm: Endpoint) -> int:
+    def equal_paths(self, vm: Endpoint | str) -> int:
         """How many equal-cost paths the cables have to a VM from its farthest peer; 0 where it has none."""
+        vm = self.vm(vm)
         peers = self._peers_elsewhere(vm, self.whereabouts(vm))
         return max((self.ways(peer, vm).count for peer in peers), default=0)
 
-    def bystanders(self, vm: Endpoint) -> tuple[Endpoint, list[Vantage]] | None:
+    def bystanders(self, vm: Endpoint | str) -> tuple[Endpoint, list[Vantage]] | None:
         """A VM on another hypervisor, as near as may be, and who probes it: the farthest peer. None without any."""
+        vm = self.vm(vm)
         sender = self.farthest_peer(vm)
         others = self._peers_elsewhere(vm, self.whereabouts(vm), self.whereabouts(sender))
         if not others:
@@ -166,16 +190,18 @@ class Lab:
     # -- measuring -------------------------------------------------------------------------------
 
     @contextmanager
-    def watch(self, vm: Endpoint, vantages: Iterable[Vantage] | None = None) -> Iterator[None]:
+    def watch(self, vm: Endpoint | str, vantages: Iterable[Vantage] | None = None) -> Iterator[None]:
         """Probe a VM from its vantage points for as long as the block runs."""
+        vm = self.vm(vm)
         chosen = self.vantage_points(vm) if vantages is None else list(vantages)
         self.progress(f"probing {vm.name} from {', '.join(f'{v.name} ({v.relation})' for v in chosen) or 'nowhere'}")
         with self.observer.watch(vm, chosen):
             yield
 
     @contextmanager
-    def tcp_session(self, vm: Endpoint) -> Iterator[None]:
+    def tcp_session(self, vm: Endpoint | str) -> Iterator[None]:
         """Keep a TCP session to a VM open, from the vantage point farthest away."""
+        vm = self.vm(vm)
         vantages = self.vantage_points(vm)
         if not vantages:
             raise SessionError(f"{vm.name} has nobody to talk to in topology {self.topology.name}")
@@ -187,14 +213,16 @@ class Lab:
         self.progress(f"looking at paths {when}")
         self.observer.paths(when, throughput)
 
-    def spread(self, vm: Endpoint, *, flows: int = 100) -> None:
+    def spread(self, vm: Endpoint | str, *, flows: int = 100) -> None:
         """Send many flows to a VM from its farthest peer, and see by which of the equal-cost paths they go."""
+        vm = self.vm(vm)
         sender = self.farthest_peer(vm)
         self.progress(f"sending {flows} flows from {sender.name} to {vm.name}")
         self.observer.spread(sender, vm, self.ways(sender, vm), flows)
 
-    def circle(self, vm: Endpoint, pair: CorePair, *, probes: int = 200) -> None:
+    def circle(self, vm: Endpoint | str, pair: CorePair, *, probes: int = 200) -> None:
         """Send probes to a VM from its farthest peer into a loop, and count how often each crosses it."""
+        vm = self.vm(vm)
         sender = self.farthest_peer(vm)
         self.progress(f"sending {probes} probes from {sender.name} to {vm.name} into the loop")
         self.observer.circle(sender, vm, pair, probes)
@@ -205,28 +233,35 @@ class Lab:
 
     # -- doing -----------------------------------------------------------------------------------
 
-    def migrate(self, vm: Endpoint, to: str, *, settle_s: float = 1.0) -> MigrationRecord:
+    def migrate(self, vm: Endpoint | str, to: str, *, settle_s: float = 1.0) -> MigrationRecord:
         """Move a VM, and go on measuring for ``settle_s``.
 
         Raises:
             MigrationAborted: it was rolled back; the VM runs where it was.
         """
+        vm = self.vm(vm)
         try:
             return self.migrator.migrate(vm.name, to, self.migration)
         finally:
             self.wait(settle_s)
             self.observer.checkpoint()
 
-    def migrate_all(self, moves: Iterable[tuple[Endpoint, str]], at_once: int) -> list[MigrationRecord]:
+    def migrate_all(self, moves: Iterable[tuple[Endpoint | str, str]], at_once: int) -> list[MigrationRecord]:
         """Move several VMs, ``at_once`` at a time; raises the first failure after all have ended."""
+        chosen = [(self.vm(vm), to) for vm, to in moves]
         with ThreadPoolExecutor(max(at_once, 1)) as pool:
-            started = [pool.submit(self.migrator.migrate, vm.name, to, self.migration) for vm, to in moves]
+            started = [pool.submit(self.migrator.migrate, vm.name, to, self.migration) for vm, to in chosen]
         self.wait(1.0)
         self.observer.checkpoint()
         return [migration.result() for migration in started]
 
-    def start_migration(self, vm: Endpoint, to: str) -> threading.Thread:
-        """Begin to move a VM and return at once; the outcome is in the result."""
+    def start_migration(self, vm: Endpoint | str, to: str) -> threading.Thread:
+        """Begin to move a VM and return at once; ``join()`` waits for the end, the outcome is in the result.
+
+        Raises:
+            InputError: there is no such VM or hypervisor, or the VM is there already.
+        """
+        vm = self.migrator.check(self.vm(vm).name, to)
 
         def go() -> None:
             try:
@@ -246,8 +281,9 @@ class Lab:
         """Repair a link."""
         self._do(f"link {link} restored", lambda: self.network.set_link(link, True))
 
-    def core_pair(self, vm: Endpoint) -> CorePair:
+    def core_pair(self, vm: Endpoint | str) -> CorePair:
         """Two neighbours in the core on the way to a VM from its farthest peer."""
+        vm = self.vm(vm)
         sender = self.whereabouts(self.farthest_peer(vm))
         return core_pair(self.topology, self.network.underlay, sender, self.whereabouts(vm))
 

@@ -80,7 +80,7 @@ class Migrator:
             InputError: there is no such VM or hypervisor, or the VM is there already.
             MigrationAborted: it was rolled back; the VM runs at the source.
         """
-        vm = self._check(vm_name, destination)
+        vm = self.check(vm_name, destination)
         with self._responding(vm.name):
             return self._migrate(vm, destination, settings)
 
@@ -244,7 +244,12 @@ class Migrator:
 
     # -- checks and reservations -----------------------------------------------------------------
 
-    def _check(self, vm_name: str, destination: str) -> Endpoint:
+    def check(self, vm_name: str, destination: str) -> Endpoint:
+        """The VM, if it can be asked to move there.
+
+        Raises:
+            InputError: there is no such VM or hypervisor, or the VM is there already.
+        """
         topology = self.network.topology
         names = [vm.name for vm in topology.vms]
         if vm_name not in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chimera.cli.chosen import choose, choose_several
+from chimera.chosen import choose, choose_several
 from chimera.model.errors import InputError
 from chimera.overlay import registry
 from chimera.tour import Leg

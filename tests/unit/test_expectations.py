@@ -14,7 +14,7 @@ import pytest
 import report_samples as samples
 from msgspec import structs
 
-from chimera.cli.chosen import labs
+from chimera.chosen import labs
 from chimera.load import LabFile
 from chimera.model.result import Bum, Entropy, Expectation, Loop, Migration, Result
 from chimera.scenario import Expect

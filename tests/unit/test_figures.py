@@ -8,7 +8,7 @@ import pytest
 import report_samples as samples
 from click.testing import CliRunner
 
-from chimera.cli.chosen import labs
+from chimera.chosen import labs
 from chimera.cli.files import validate
 from chimera.load import LabFile
 from chimera.model.errors import InputError

@@ -10,8 +10,8 @@ import pytest
 import report_samples as samples
 
 from chimera import tour
+from chimera.chosen import choose_several
 from chimera.cli import several
-from chimera.cli.chosen import choose_several
 from chimera.model.errors import InputError, MachineError, SessionError
 from chimera.model.result import Result
 from chimera.report.json import write_json

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chimera import share
-from chimera.cli.common import DEFAULT_OVERLAY, DEFAULT_TOPOLOGY
 from chimera.load import TOPOLOGY_SETTINGS, LabFile, is_path, load_lab
 from chimera.model.errors import InputError, did_you_mean
-from chimera.model.settings import MIGRATION_SETTINGS
+from chimera.model.settings import DEFAULT_OVERLAY, DEFAULT_TOPOLOGY, MIGRATION_SETTINGS
 from chimera.overlay import registry
 from chimera.overlay.base import Option, Overlay, check_options
 from chimera.scenario.scripts import find_script
