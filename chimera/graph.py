@@ -84,12 +84,12 @@ def _search(origin: N, steps: Steps[N]) -> Iterator[tuple[N, int, N]]:
     """Every node that is reached, its cost, and the node before it; of equal ways, the one that was found first."""
     order = count()  # nodes need not compare
     waiting = [(0, next(order), origin, origin)]
-    done: set[N] = set()
+    least = {origin: 0}
     while waiting:
         cost, _, node, before = heapq.heappop(waiting)
-        if node not in done:
-            done.add(node)
+        if cost == least[node]:  # or else a shorter way was found while this one waited
             yield node, cost, before
             for other, step in steps(node):
-                if other not in done:
+                if other not in least or cost + step < least[other]:
+                    least[other] = cost + step
                     heapq.heappush(waiting, (cost + step, next(order), other, node))
