@@ -54,7 +54,7 @@ def nothing() -> None:
     """A hook where there is nothing to do."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Process:
     """A service as it runs, or ran last; :class:`Supervisor` makes and changes it.
 
@@ -269,15 +269,18 @@ class Supervisor:
         limit_s = max((process.service.patience_s for process in waiting), default=0.0)
         with ExitStack() as stack:
             poll, changes = self._signs(waiting, stack)  # before the first look: nothing is missed
-            waiting = _unready(waiting)
             for step_s in steps(limit_s, lambda: len(waiting)):  # noqa: B023 - as it is then
+                looked_at, waiting = waiting, _unready(waiting)
                 if not waiting:
                     return
+                for process in looked_at:
+                    if process.stdout and process not in waiting:
+                        poll.unregister(process.stdout)  # what it says from now on is no sign
                 again_s = (process.service.ready.again_s(process) for process in waiting)
-                poll.poll(min(step_s, *filter(None, again_s), step_s) * 1000)
+                poll.poll(min([step_s, *filter(None, again_s)]) * 1000)
                 if changes:
                     changes.forget()
-                waiting = _unready(waiting)
+        waiting = _unready(waiting)
         for process in waiting:
             self._kill(process)
         if waiting:

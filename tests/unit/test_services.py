@@ -152,6 +152,17 @@ def test_many_get_ready_side_by_side(supervisor: Watched, tmp_path: Path) -> Non
     assert time.monotonic() - begin < 5
 
 
+def test_one_that_talks_on_when_it_is_ready_does_not_keep_who_waits_for_another_busy(
+    supervisor: Watched, tmp_path: Path
+) -> None:
+    talking = shell("talks", f"echo ready; sleep 0.1; echo more; {SLEEP}", ready=Says(), stdout=True)
+    waiting = shell("waits", f"sleep 0.5; touch {tmp_path / 'made'}; {SLEEP}", ready=Makes(tmp_path / "made"))
+    launched = [supervisor.launch(service) for service in (talking, waiting)]
+    begin = time.thread_time()
+    supervisor.wait_ready(launched)
+    assert time.thread_time() - begin < 0.1
+
+
 def test_one_thread_waits_for_all_and_ends_with_the_last(supervisor: Watched) -> None:
     def threads() -> int:
         return sum(thread.name == "services" for thread in threading.enumerate())
