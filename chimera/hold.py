@@ -22,7 +22,7 @@ from chimera.measure.trace import trace
 from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.hop import Trace
 from chimera.model.ports import CONTROLLER
-from chimera.model.service import THE_LAB, ServiceState, titled
+from chimera.model.service import AGENTS, THE_LAB, ServiceState, titled
 from chimera.model.settings import MIGRATION_SETTINGS
 from chimera.model.topology import Impairment
 from chimera.net import sandbox
@@ -153,8 +153,13 @@ class Verbs:
         return self._network.services.of(THE_LAB if owner == CONTROLLER else owner)
 
     def inspect(self, progress: Progress, node: str = "") -> dict[str, Any]:
-        """Everything: the inventory, where VMs are, links and their state, forwarding state; or of one node or link."""
+        """Everything: the inventory, where VMs are, links and their state, forwarding state; or of one node or link.
+
+        Of the controller, the lab's own services.
+        """
         network, experiment = self._network, self._session.experiment
+        if node == CONTROLLER:
+            return {"services": self._shown_services(node)}
         if node in network.cables:
             measured = [found for found in self._session.links if found.link == node]
             return {**self._cable(node), "measured": measured, "services": self._shown_services(node)}
@@ -264,7 +269,7 @@ class Verbs:
     def start(self, progress: Progress, node: str, service: str = "") -> dict[str, str]:
         """Power on what was stopped, or start a service."""
         with self._lock:
-            if node == CONTROLLER and self._lab.controller.running:
+            if node == CONTROLLER and service in ("", AGENTS) and self._lab.controller.running:
                 raise SessionError("the controller is running already")
             self._lab.start(node, service)
         return {"started": titled(node, service) if service else node}

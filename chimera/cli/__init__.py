@@ -24,7 +24,7 @@ COMMANDS = {
     "exec": ("chimera.cli.enter:execute", "Run a program on a node of a running lab."),
     "migrate": ("chimera.cli.act:migrate", "Move a VM of a running lab."),
     "link": ("chimera.cli.act:link", "Cut, restore or change a link of a running lab."),
-    "stop": ("chimera.cli.services:stop", "Power off a node, or end the controller or one service."),
+    "stop": ("chimera.cli.services:stop", "Power off a hypervisor or gateway, or end one service."),
     "start": ("chimera.cli.services:start", "Power it on again, or start a service."),
     "logs": ("chimera.cli.services:logs", "What the services of a node wrote to their logs."),
     "capture": ("chimera.cli.capture:capture", "Capture a link of a running lab into a pcapng file."),

@@ -33,8 +33,9 @@ def inspect(name: str, lab_name: str | None, as_json: bool) -> None:
     elif "node" in found:
         _node(found)
     else:
-        links([found])
-        _measured(found["measured"])
+        if "link" in found:
+            links([found])
+            _measured(found["measured"])
         _services(found["services"])
 
 

@@ -83,14 +83,25 @@ def logs(node: str, service: str, lab_name: str | None, lines: int, follow: bool
     Example:  sudo lab logs hv1 ovs-vswitchd -n 50
               sudo lab logs controller -f
     """
+    from chimera.cli import Interrupted
+
     shown = ""
-    for found in _following(lab_name, node, service, lines) if follow else [_last(lab_name, node, service, lines)]:
-        for name, log in found.items():
-            if log["text"] or not follow:
-                if name != shown and len(found) > 1:
-                    click.echo(f"{'' if not shown else chr(10)}==> {name} <==")
-                shown = name
-                click.echo(log["text"], nl=False)
+    try:
+        for found in _following(lab_name, node, service, lines) if follow else [_last(lab_name, node, service, lines)]:
+            for name, log in found.items():
+                if log["text"] or not follow:
+                    shown = _print(name, log["text"], shown, titled=len(found) > 1)
+    except Interrupted:
+        raise click.exceptions.Exit(130) from None  # the lab goes on: there is nothing to say
+
+
+def _print(name: str, text: str, before: str, *, titled: bool) -> str:
+    """Print lines of a log, under its name where those ``before`` were another one's; returns the name."""
+    if titled and name != before:
+        gap = "\n" if before else ""
+        click.echo(f"{gap}==> {name} <==")
+    click.echo(text, nl=False)
+    return name
 
 
 def _last(lab_name: str | None, node: str, service: str, lines: int) -> dict[str, Any]:

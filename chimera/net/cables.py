@@ -165,7 +165,7 @@ class DelayLine(_Middle):
         return line
 
     def _ended(self) -> str:
-        said = self._process.said()
+        said = self._process.said(1)
         why = f" ({said})" if said else ""
         name = self.link.name
         return f"link {name}: its delay line has ended{why}; 'lab link {name} restore' starts it again"

@@ -50,12 +50,12 @@ class Log:
             return self._cut + self._size()
 
     def note(self, text: str) -> None:
-        """Add a line of the lab's own."""
-        descriptor = self.open()
+        """Add a line of the lab's own, where there is room for it."""
         try:
-            os.write(descriptor, f"{NOTE}{text}\n".encode())
-        finally:
-            os.close(descriptor)
+            with open(self.path, "a") as file:
+                file.write(f"{NOTE}{text}\n")
+        except OSError:
+            return
 
     def bound(self) -> None:
         """Cut the file where it has grown beyond its limit; what is written while that goes on may be lost."""

@@ -24,6 +24,7 @@ from chimera.net import netns
 from chimera.net.logs import Log
 
 _CONNECT_S = 1.0
+_SOON_S = 0.01
 
 
 class Running(Protocol):
@@ -41,7 +42,9 @@ class Running(Protocol):
 class Readiness:
     """How to know that a service is ready; this one is as soon as it runs."""
 
-    again_s: float | None = None  # look again after this time, where nothing tells that it is worth it
+    def again_s(self, process: Running) -> float | None:
+        """After how long to look again, where nothing tells that it is worth it."""
+        return None
 
     def changes(self, process: Running) -> Path | None:
         """A folder: something that changes in it makes it worth looking again."""
@@ -83,7 +86,10 @@ class Listens(Readiness):
     """It listens on a unix socket."""
 
     path: Path
-    again_s = 0.01  # between the socket's name and its listening nothing changes in the folder
+
+    def again_s(self, process: Running) -> float | None:
+        """Soon where there is a socket: that it listens from now on changes nothing in the folder."""
+        return _SOON_S if self.path.exists() else None
 
     def changes(self, process: Running) -> Path | None:
         """Where the socket will be."""
@@ -102,7 +108,10 @@ class Accepts(Readiness):
 
     port: int
     address: str = "127.0.0.1"
-    again_s = 0.02
+
+    def again_s(self, process: Running) -> float | None:
+        """Nothing tells."""
+        return 2 * _SOON_S
 
     def met(self, process: Running) -> bool:
         """A connection is accepted."""
@@ -132,7 +141,10 @@ class Answers(Readiness):
     """A command succeeds in its node's namespace."""
 
     argv: tuple[str, ...]
-    again_s = 0.05
+
+    def again_s(self, process: Running) -> float | None:
+        """Nothing tells, and it costs a process."""
+        return 5 * _SOON_S
 
     def met(self, process: Running) -> bool:
         """The command's exit status is 0."""

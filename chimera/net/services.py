@@ -44,6 +44,7 @@ _KEPT_FAILURES = 1000
 _SHOWN_LINES = 12
 _KILLED_S = 10.0  # a process that was killed ends as soon as the kernel has its memory back
 _STOPPED = "stopped"
+_REFUSALS = (LabError, OSError)
 
 Hook = Callable[[], None]
 Changed = Callable[[str, str, State, str], None]
@@ -53,7 +54,7 @@ def nothing() -> None:
     """A hook where there is nothing to do."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Process:
     """A service as it runs, or ran last; :class:`Supervisor` makes and changes it.
 
@@ -250,7 +251,7 @@ class Supervisor:
         self._await([process])
         try:
             process.again()
-        except LabError:
+        except BaseException:
             self._kill(process)
             raise
         self._is_ready(process)
@@ -267,30 +268,30 @@ class Supervisor:
         waiting = list(processes)
         limit_s = max((process.service.patience_s for process in waiting), default=0.0)
         with ExitStack() as stack:
-            poll, changes, again_s = self._signs(waiting, stack)  # before the first look: nothing is missed
-            waiting = _unready(waiting)
+            poll, changes = self._signs(waiting, stack)  # before the first look: nothing is missed
             for step_s in steps(limit_s, lambda: len(waiting)):  # noqa: B023 - as it is then
+                looked_at, waiting = waiting, _unready(waiting)
                 if not waiting:
                     return
-                poll.poll(min(step_s, again_s) * 1000)
+                for process in looked_at:
+                    if process.stdout and process not in waiting:
+                        poll.unregister(process.stdout)  # what it says from now on is no sign
+                again_s = (process.service.ready.again_s(process) for process in waiting)
+                poll.poll(min([step_s, *filter(None, again_s)]) * 1000)
                 if changes:
                     changes.forget()
-                waiting = _unready(waiting)
+        waiting = _unready(waiting)
         for process in waiting:
             self._kill(process)
         if waiting:
             late = waiting[0].service
             raise DeadlineError(f"{late} did not get ready within {late.patience_s:g} s{_because(waiting[0])}")
 
-    def _signs(
-        self, waiting: Iterable[Process], stack: ExitStack
-    ) -> tuple[select.poll, kernel.FolderChanges | None, float]:
-        """What makes it worth looking whether they are ready: events, and where there are none, time."""
-        poll, changes, again_s = select.poll(), None, float("inf")
+    def _signs(self, waiting: Iterable[Process], stack: ExitStack) -> tuple[select.poll, kernel.FolderChanges | None]:
+        """What tells that it is worth looking whether they are ready."""
+        poll, changes = select.poll(), None
         for process in waiting:
-            ready, folder = process.service.ready, process.service.ready.changes(process)
-            again_s = min(again_s, ready.again_s or again_s)
-            if folder:
+            if folder := process.service.ready.changes(process):
                 if changes is None:
                     changes = stack.enter_context(kernel.FolderChanges())
                     poll.register(changes, select.POLLIN)
@@ -301,7 +302,7 @@ class Supervisor:
             if end is not None:
                 stack.callback(os.close, end)
                 poll.register(end, select.POLLIN)
-        return poll, changes, again_s
+        return poll, changes
 
     def _second_pidfd(self, process: Process) -> int | None:
         """The thread that waits for ends closes its own."""
@@ -397,7 +398,10 @@ class Supervisor:
                 process.program.wait()
                 self._has_ended(process)
             for process in self.all():
-                process.log.bound()
+                try:
+                    process.log.bound()
+                except OSError:
+                    continue  # the disk is full: the next look may do better
             with self._lock:
                 if not self._watched:
                     self._poll = None
@@ -447,7 +451,7 @@ class Supervisor:
         """What follows a failure, in a thread of its own."""
         try:
             process.lost()
-        except LabError as error:
+        except _REFUSALS as error:
             process.log.note(f"what follows its end could not be done: {error}")
         while wait_s is not None and not called_off.wait(wait_s):
             try:
@@ -459,7 +463,7 @@ class Supervisor:
                 self._finish_start(process)
                 failure.again = time.time()
                 return
-            except LabError as error:
+            except _REFUSALS as error:
                 with process._lock:
                     if called_off.is_set():
                         return
@@ -468,7 +472,10 @@ class Supervisor:
     def _change(self, process: Process, state: State, detail: str = "") -> None:
         with process._lock:
             process.state, process.detail, process.since = state, detail, time.time()
-            self.changed(process.service.node, process.service.name, state, detail)
+            try:
+                self.changed(process.service.node, process.service.name, state, detail)
+            except OSError:
+                pass  # whoever was told has gone
 
 
 @contextmanager

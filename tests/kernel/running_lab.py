@@ -94,6 +94,14 @@ class RunningLab:
         (found,) = [name for name, vms in self.state()["hypervisors"].items() if vm in vms]
         return str(found)
 
+    def services(self, node: str) -> dict[str, dict[str, Any]]:
+        """The services of a node or link by name, as 'lab inspect' has them."""
+        return {found["name"]: found for found in self.json("inspect", node)["services"]}
+
+    def kill(self, node: str, service: str) -> None:
+        """Kill a service behind the lab's back."""
+        self.exec("hv1", "kill", "-9", str(self.services(node)[service]["pid"]))
+
     @contextmanager
     def listening(self, node: str, interface: str, *expression: str) -> Iterator[list[str]]:
         """Lines of tcpdump(8) on an interface, complete when the block has ended."""

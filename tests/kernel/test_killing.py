@@ -17,6 +17,7 @@ from lab_support import lab, needs_lab, on_a_host_of_its_own, start
 from chimera.model.ports import PortSpec
 from chimera.net import netns
 from chimera.net.ovs import OpenVSwitch
+from chimera.net.services import Supervisor
 from chimera.wire import ovsdb
 
 pytestmark = needs_lab
@@ -62,7 +63,7 @@ def _host() -> OpenVSwitch:
     own.rmdir()
     netns.ip_batch("", ["netns add witness", "link set dev lo up"])
     netns.ip_batch("witness", ["link set dev lo up", "link add name eth0 type veth peer name port"])
-    switch = OpenVSwitch("witness")
+    switch = OpenVSwitch("witness", Supervisor())
     switch.start(ovsdb.add_bridge("br0", ports=[PortSpec("port", "br0")]))
     return switch
 

@@ -21,6 +21,7 @@ from chimera.bench.isolated import standing
 from chimera.model.ports import PortSpec
 from chimera.net import netns
 from chimera.net.ovs import OpenVSwitch
+from chimera.net.services import Supervisor
 from chimera.wire import ovsdb
 
 pytestmark = [*needs_lab, pytest.mark.alone]  # what was sent has to arrive before counters are read again
@@ -42,7 +43,7 @@ def _build() -> Callable[[str], dict[str, Any]]:
     link = "link add name {0} netns switch up type veth peer name {0} netns stations"
     netns.ip_batch("", [link.format(name) for name in names])
     netns.ip_batch("stations", [f"link set dev {name} up" for name in names])
-    switch = OpenVSwitch("switch", learns=True)
+    switch = OpenVSwitch("switch", Supervisor(), learns=True)
     ports = {bridge: [PortSpec(f"{bridge}{port}", bridge) for port in PORTS] for bridge in ("mac", "learn")}
     switch.start([operation for bridge, of in ports.items() for operation in ovsdb.add_bridge(bridge, ports=of)])
     for flow in (LEARN, FLOOD):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,18 @@ def test_many_get_ready_side_by_side(supervisor: Watched, tmp_path: Path) -> Non
     supervisor.wait_ready(launched)
     assert all(path.exists() for path in paths) and {p.state for p in launched} == {State.READY}
     assert time.monotonic() - begin < 5
+
+
+def test_one_that_talks_on_when_it_is_ready_does_not_keep_who_waits_for_another_busy(
+    supervisor: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, unready = [], module._unready
+    monkeypatch.setattr(module, "_unready", lambda processes: looks.append(1) or unready(processes))
+    talking = shell("talks", f"echo ready; sleep 0.1; echo more; {SLEEP}", ready=Says(), stdout=True)
+    waiting = shell("waits", f"sleep 0.5; touch {tmp_path / 'made'}; {SLEEP}", ready=Makes(tmp_path / "made"))
+    launched = [supervisor.launch(service) for service in (talking, waiting)]
+    supervisor.wait_ready(launched)
+    assert len(looks) < 20
 
 
 def test_one_thread_waits_for_all_and_ends_with_the_last(supervisor: Watched) -> None:
@@ -305,6 +318,19 @@ def test_where_its_node_cannot_make_it_whole_it_is_ended_and_tried_again(supervi
     assert [detail for *_, state, detail in supervisor.events if state == "failed"][1].startswith("no bridge; ")
 
 
+def test_forty_that_are_started_by_eight_threads_and_killed_at_once_are_all_back(supervisor: Watched) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: supervisor.start(shell(f"daemon-{n}", SLEEP, restart=SOON)), range(40)))
+    for process in made:
+        os.kill(process.pid or 0, signal.SIGKILL)
+    until(lambda: all(process.restarts == 1 and process.state is State.READY for process in made))
+    assert {tuple(supervisor.states(f"daemon-{n}")) for n in range(40)} == {
+        ("started", "ready", "failed", "restarted", "ready")
+    }
+    supervisor.stop(*made, kill=True)
+    assert {process.state for process in made} == {State.ENDED}
+
+
 def test_what_is_stopped_while_it_waits_stays_stopped(supervisor: Watched) -> None:
     process = supervisor.start(shell("daemon", SLEEP, restart=Restart(first_s=0.3)))
     os.kill(process.pid or 0, signal.SIGKILL)
@@ -435,6 +461,7 @@ def test_a_log_is_bounded_while_its_writer_goes_on(
     process = supervisor.start(python("daemon", script))
     process.log._limit_bytes = 20_000
     until(lambda: process.log.end > 500_000)
+    until(process.log.old.exists)  # it is cut while it is written
     supervisor.stop(process)
     process.log.bound()
     held = process.log.path.stat().st_size + process.log.old.stat().st_size
