@@ -211,8 +211,8 @@ print("after", lab.result().lab.topology, lab.running, program.poll(), flush=Tru
 def _program(line: str) -> subprocess.Popen[str]:
     """A user's program, once its lab is up; ``line`` is what its block does then."""
     started = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.replace("LINE", line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=ENVIRONMENT, cwd=PROJECT, start_new_session=True,
+        [sys.executable, "-c", PROGRAM.replace("LINE", line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=ENVIRONMENT, cwd=PROJECT, start_new_session=True,
     )  # fmt: skip
     assert started.stdout and started.stderr
     word, _, sandbox = started.stdout.readline().strip().partition(" ")
