@@ -7,6 +7,7 @@ pickles of the engine's own types. Nothing else is connected; commands talk to a
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import socket
 import threading
@@ -26,6 +27,7 @@ class Channel:
     """One end: messages in order, whole, from any thread."""
 
     def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
         self._socket = socket.socket(fileno=descriptor)
         self._connection = Connection(self._socket.dup().detach())
         self._sending = threading.Lock()
@@ -48,11 +50,12 @@ class Channel:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # the other end was faster
-        self.leave()
+        self._socket.close()  # the connection is left to who may be reading from it
 
     def leave(self) -> None:
-        """Close it in this process alone: another one, which was forked, goes on."""
+        """Close it in this process alone, where no thread uses it: another one, which was forked, goes on."""
         self._socket.close()
+        self._connection.close()
 
 
 class Caller:
@@ -66,7 +69,7 @@ class Caller:
         self._over = False
         threading.Thread(target=self._read, name="lab", daemon=True).start()
 
-    def call(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+    def call(self, name: str, /, *arguments: Any, **keywords: Any) -> Any:
         """Have something done at the other end, and return what came of it.
 
         Raises:

@@ -170,7 +170,7 @@ class Held:
         """One call: ``verb`` is the lab's own method, the others are methods below."""
         return getattr(self, name)(*arguments, **keywords)
 
-    def verb(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+    def verb(self, name: str, /, *arguments: Any, **keywords: Any) -> Any:
         """A method of :class:`chimera.scenario.Lab`."""
         return getattr(self._session.lab, name)(*arguments, **keywords)
 
@@ -178,7 +178,7 @@ class Held:
         """An attribute of it."""
         return getattr(self._session.lab, name)
 
-    def enter(self, name: str, *arguments: Any, **keywords: Any) -> int:
+    def enter(self, name: str, /, *arguments: Any, **keywords: Any) -> int:
         """Begin the block of a method that is a context manager; returns the number to leave it by."""
         block: AbstractContextManager[None] = self.verb(name, *arguments, **keywords)
         block.__enter__()

@@ -395,7 +395,7 @@ class Lab(scenario.Lab):
         waiting.start()
         return waiting
 
-    def _ask(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+    def _ask(self, name: str, /, *arguments: Any, **keywords: Any) -> Any:
         if self._helper is None:
             raise SessionError("the lab is not up\n    fix: use it as 'with chimera.Lab(…) as lab:', or call lab.up()")
         return self._helper.call(name, *arguments, **keywords)
@@ -428,7 +428,7 @@ class _Helper:
         """Give the one order, and return what came of it."""
         return self._caller.call("order", what)
 
-    def call(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+    def call(self, name: str, /, *arguments: Any, **keywords: Any) -> Any:
         """Ask the lab."""
         return self._caller.call(name, *arguments, **keywords)
 

@@ -203,7 +203,7 @@ with lab:
     shell.cmd("sleep 600 &")
     program = lab.net["vm2"].popen("sleep 600")
     print("up", *(os.readlink(f"/proc/{pid}/ns/pid") for pid in (shell.pid,)), flush=True)
-    {line}
+    LINE
 print("after", lab.result().lab.topology, lab.running, program.poll(), flush=True)
 """
 
@@ -211,8 +211,8 @@ print("after", lab.result().lab.topology, lab.running, program.poll(), flush=Tru
 def _program(line: str) -> subprocess.Popen[str]:
     """A user's program, once its lab is up; ``line`` is what its block does then."""
     started = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(line=line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=ENVIRONMENT, cwd=PROJECT, start_new_session=True,
+        [sys.executable, "-c", PROGRAM.replace("LINE", line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=ENVIRONMENT, cwd=PROJECT, start_new_session=True,
     )  # fmt: skip
     assert started.stdout and started.stderr
     word, _, sandbox = started.stdout.readline().strip().partition(" ")
@@ -399,4 +399,4 @@ def test_the_pages_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         line = text.count("\n", 0, block.start(1))
         exec(compile("\n" * line + block[1], str(page), "exec"), names)
     assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["report.html", "result.json"]
-    assert set(names["outages"]) == {"vlan", "trill"}  # type: ignore[call-overload]
+    assert set(names["outages"]) == {"vlan", "vxlan"}  # type: ignore[call-overload]

@@ -155,6 +155,17 @@ def test_whoever_waits_when_the_other_end_goes_is_told(far: Far) -> None:
     far.go.set()
 
 
+def test_whoever_leaves_a_channel_has_nothing_of_it_open() -> None:
+    """A launcher that kept it open would keep the user from seeing that the lab has ended."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    ours, theirs = socket.socketpair()
+    channel = Channel(theirs.detach())
+    channel.leave()
+    assert ours.recv(1) == b""
+    ours.close()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 def test_the_end_of_a_process_is_seen_though_it_said_nothing() -> None:
     ours, theirs = socket.socketpair()
     pid = os.fork()
