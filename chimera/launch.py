@@ -16,7 +16,7 @@ from chimera.model.errors import InputError, LabError, SessionError
 from chimera.model.result import Result
 from chimera.net import rundir, sandbox
 from chimera.net.sandbox import Child
-from chimera.report.folders import REPORT, RESULT
+from chimera.report.folders import EVENTS, REPORT, RESULT
 from chimera.report.html import write_html
 from chimera.report.json import write_json
 from chimera.session import Experiment, Progress
@@ -29,7 +29,7 @@ _BY_SIGNAL = 128  # statuses from here on: what a signal ended
 def launch(
     experiment: Experiment, *, out: Path | None, below: str = "", record_all: bool, progress: Progress
 ) -> Result:
-    """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html`` and captures.
+    """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html``, ``events.jsonl``, captures.
 
     They go to ``out/below``, where they are given: ``out`` as the user named it, ``below`` without following links.
 
@@ -113,6 +113,9 @@ def _inside(
 ) -> int:
     """What the first process of the sandbox does; ``shown`` is what ``partial`` will be."""
     result, instruments = session.run(experiment, progress=progress, record_all=record_all)
+    if partial:
+        with output.refusals(shown):
+            shutil.copyfile(session.WORK / session.EVENTS, partial / EVENTS)
     if partial and instruments.recordings:
         with output.refusals(shown / CAPTURES):
             (partial / CAPTURES).mkdir()

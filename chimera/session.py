@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from chimera import __version__, share
+from chimera.events import Journal, Stream, shown
 from chimera.load import TOPOLOGY_SETTINGS, load_topology, take_settings
 from chimera.measure import conclude, explain, fitness, links, loops, state
 from chimera.measure.instruments import Instruments
 from chimera.model.control import Inventory
 from chimera.model.errors import InputError, MigrationAborted, did_you_mean
-from chimera.model.record import Moment
+from chimera.model.events import (
+    Checked,
+    ControlMessages,
+    Counters,
+    Dropped,
+    Event,
+    LabUp,
+    is_turning_point,
+)
 from chimera.model.result import (
     Control,
     ControlMark,
@@ -50,6 +59,7 @@ from chimera.scenario.scripts import Script, find_script, migration_settings
 
 OPENFLOW_PORT = 6653
 WORK = Path("/run/lab")  # in the sandbox: its own memory
+EVENTS = "events.jsonl"  # in it, while a scenario runs: every event
 
 Progress = Callable[[str], None]
 
@@ -193,6 +203,7 @@ class Session:
     experiment: Experiment
     lab: Lab
     instruments: Instruments
+    stream: Stream
     links: list[LinkReport]
     started: float  # seconds since the epoch
     up_s: float
@@ -208,13 +219,14 @@ class Session:
         return self.lab.controller
 
 
-def bring_up(experiment: Experiment, progress: Progress) -> Session:
+def bring_up(experiment: Experiment, stream: Stream) -> Session:
     """Build the network, start its control plane, and return when every flow is where it should be."""
     started = time.time()
-    progress(experiment.mtu.consequence)
-    controller = Controller(experiment.inventory)
+    stream.say(experiment.mtu.consequence)
+    controller = Controller(experiment.inventory, tell=stream.tell)
+    controller.log.tell = stream.tell
     controller.start()
-    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress)
+    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, stream.tell)
 
     def route(verb: str, prefix: str, switch: str) -> None:
         if verb == "advertise":
@@ -224,17 +236,20 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
 
     controller.on_route = route
     measured: list[LinkReport] = []
-    built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
-    progress("waiting for the controller to program every switch")
+    built.up(measure_links=lambda net: measured.extend(_measure_links(net, stream.say)))
+    stream.say("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
-    instruments = Instruments(experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated)
+    instruments = Instruments(
+        experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated, stream.tell
+    )
     wait_wired = controller.wait_wired if experiment.overlay.programs_vms else _wired_already
-    migrator = Migrator(built, progress, wait_wired, instruments.responding)
+    migrator = Migrator(built, stream.tell, wait_wired, instruments.responding)
     controller.log.migrations = migrator.records
-    lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
+    lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, stream.tell)
     up_s = time.time() - started
-    progress(f"up in {up_s:.2f} s")
-    return Session(experiment, lab, instruments, measured, started, up_s)
+    topology, overlay, options = experiment.topology.name, experiment.overlay.name, experiment.options
+    stream.tell(LabUp(topology, overlay, options, round(up_s, 3), __version__, t=started + up_s))
+    return Session(experiment, lab, instruments, stream, measured, started, up_s)
 
 
 def _wired_already(interface: str, switch: str) -> str:
@@ -254,22 +269,33 @@ def _measure_links(built: Network, progress: Progress) -> list[LinkReport]:
 
 def run(experiment: Experiment, *, progress: Progress, record_all: bool = False) -> tuple[Result, Instruments]:
     """One scenario, from nothing to its result; ``down_s`` is for the launcher to fill in."""
+    stream = Stream()
+    with shown(stream, progress), Journal(stream, WORK / EVENTS) as journal:
+        return _run(experiment, stream, journal, record_all)
+
+
+def _run(
+    experiment: Experiment, stream: Stream, journal: Journal, record_all: bool
+) -> tuple[Result, Instruments]:
     assert experiment.script is not None
     experiment.script.load()
-    session = bring_up(experiment, progress)
+    session = bring_up(experiment, stream)
     begin = time.time()
     session.instruments.start(record_all=record_all)
     before = processors.read(), session.network.line_times()
     cut_short = _play(experiment.script, session.lab)
     after = processors.read(), session.network.line_times()
     run_s = time.time() - begin
-    progress("reading the recordings")
+    stream.say("reading the recordings")
     session.instruments.finish()
-    result = report(session, run_s)
+    session.controller.log.settle()
+    result = report(session, run_s, journal.read())
     result = replace(result, machine=fitness.judge(*before, *after, result.migrations))
     expect = Expect()
     _check(experiment.script, result, expect, cut_short)
     _check_lab(result, experiment.expectations, expect)
+    for found in expect.found:
+        stream.tell(Checked(found.name, found.passed, found.detail))
     return replace(result, expectations=[*expect.found]), session.instruments
 
 
@@ -294,20 +320,22 @@ def _check(script: Script, result: Result, expect: Expect, cut_short: str) -> No
         expect("everything that is expected was there to be looked at", False, f"{type(error).__name__}: {error}")
 
 
-def report(session: Session, run_s: float) -> Result:
-    """Everything that was measured until now."""
+def report(session: Session, run_s: float, told: Sequence[Event]) -> Result:
+    """Everything that was measured until now, and what was ``told`` of it."""
     experiment, instruments, lab = session.experiment, session.instruments, session.lab
     origin = session.started + session.up_s
     records = lab.migrator.records
-    moved = conclude.migrations(records, instruments, origin)
+    moved = conclude.migrations(records, instruments, origin, told)
     found_paths = conclude.path_reports(instruments)
     flooded = conclude.bum(instruments, records, experiment.wiring.segments_at)
     on_the_wire = conclude.wire(instruments)
     hints = explain.notes(experiment.overlay.name, experiment.options, moved, found_paths, flooded, on_the_wire)
-    if session.controller.log.forgotten:
-        count = session.controller.log.forgotten
-        hints.append(f"{count} control messages near migrations are counted, and too many to be shown one by one")
+    if missed := sum(event.count for event in told if isinstance(event, Dropped)):
+        hints.append(f"{missed} events came faster than they could be written down, and are not shown")
     refused = [f"a switch refused: {text}" for text in session.controller.errors]
+    held = state.states(session.network)
+    for name, counted in held.items():
+        session.stream.tell(Counters(name, asdict(counted)))
     if not fits(experiment.mtu):
         hints = [experiment.mtu.consequence, *hints]
     return Result(
@@ -321,10 +349,10 @@ def report(session: Session, run_s: float) -> Result:
         entropy=instruments.entropy,
         loops=loops.loops(instruments.circles, instruments.streams),
         bum=flooded,
-        control=_control(session, origin),
-        state=state.states(session.network),
+        control=_control(session, origin, told),
+        state=held,
         notes=[*instruments.losses, *lab.notes, *hints, *refused],
-        marks=[_mark(moment, origin) for moment in lab.moments],
+        marks=_marks(told, origin),
         map=map_of(experiment.topology),
     )
 
@@ -346,15 +374,20 @@ def _lab_info(session: Session) -> LabInfo:
     )
 
 
-def _control(session: Session, origin: float) -> Control:
+def _control(session: Session, origin: float, told: Iterable[Event]) -> Control:
     """Control messages by type, from the controller's own count of what it sent and received."""
     log = session.controller.log
-    near = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in log.near()]
-    return Control(dict(log.counts), log.bytes, near)
+    near = sorted(
+        (m for event in told if isinstance(event, ControlMessages) for m in event.near), key=lambda m: m.t
+    )
+    marks = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in near]
+    return Control(dict(log.counts), log.bytes, marks)
 
 
-def _mark(moment: Moment, origin: float) -> Mark:
-    return Mark(round(moment.start - origin, 4), moment.text)
+def _marks(told: Iterable[Event], origin: float) -> list[Mark]:
+    """What was done to the lab since it was up, and what broke."""
+    since = sorted((event for event in told if event.t >= origin and is_turning_point(event)), key=lambda event: event.t)
+    return [Mark(round(event.t - origin, 4), event.text) for event in since]
 
 
 def _check_lab(result: Result, expectations: Mapping[str, str], expect: Expect) -> None:

@@ -20,6 +20,7 @@ from chimera.measure.probes import read_stream
 from chimera.measure.recorder import Recorder
 from chimera.net import netns, stock
 from chimera.overlay.registry import OVERLAYS
+from chimera.events import Stream
 from chimera.session import Experiment, bring_up, need_machine, prepare
 
 _PORT = 7007
@@ -136,7 +137,7 @@ def _overlay(experiment: Experiment) -> Ends:
     """A lab that is up, and two of its VMs that are not at one hypervisor."""
     vms = experiment.topology.vms
     far = next(vm for vm in vms if vm.hypervisor != vms[0].hypervisor)
-    bring_up(experiment, lambda text: None)
+    bring_up(experiment, Stream())
     return vms[0].name, far.name, far.ip.partition("/")[0]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chimera.bench.isolated import isolated
 from chimera.load import parse_topology
 from chimera.net import stock
+from chimera.events import Stream
 from chimera.session import bring_up, prepare_topology
 
 VMS_PER_HYPERVISOR = 10
@@ -64,7 +65,7 @@ def _lab(vms: int) -> Row:
 
     def measure(tell: Callable[[dict[str, float]], None]) -> None:
         begin = time.monotonic()
-        bring_up(experiment, lambda text: None)
+        bring_up(experiment, Stream())
         start_s = time.monotonic() - begin
         tell({"start_s": start_s, "memory_mb": stock.proportional_memory_mb()})
 

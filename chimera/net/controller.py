@@ -14,18 +14,21 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from chimera.deadline import ready, steps
 from chimera.model.codec import to_json
 from chimera.model.control import LISTENER, Inventory
 from chimera.model.errors import DeadlineError, LabError, SessionError
+from chimera.model.events import LAB, ControlMessage, InterfaceLocated, Refused, RouteChanged, ServiceChanged, Tell, Warned, tell_nobody
+from chimera.model.ports import CONTROLLER
 from chimera.net import netns
-from chimera.net.control_log import ControlLog, Message
+from chimera.net.control_log import ControlLog
 
 FOLDER = Path("/run/lab")
 API = str(FOLDER / "controller.sock")
@@ -46,6 +49,7 @@ class Controller:
     inventory: Inventory
     on_route: Callable[[str, str, str], None] = lambda verb, prefix, switch: None
     log: ControlLog = field(default_factory=ControlLog)
+    tell: Tell = tell_nobody
     _process: subprocess.Popen[bytes] | None = None
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=_ERRORS))  # what switches refused, the latest
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
@@ -91,6 +95,7 @@ class Controller:
         self._process = netns.start("", argv, stdout=log, stderr=log, env=environment, pass_fds=[listener.fileno()])
         listener.close()
         log.close()
+        self._changed_to("started")
         threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="controller").start()
 
     def _listen(self) -> socket.socket:
@@ -108,9 +113,11 @@ class Controller:
         """End the process, by default without a chance to say goodbye."""
         if self._process is None:
             raise SessionError("the controller is not running")
-        self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-        self._process.wait()
-        self._process = None
+        process, self._process = self._process, None
+        start = time.time()
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        process.wait()
+        self.tell(ServiceChanged(LAB, CONTROLLER, "ended", t=start))
 
     @property
     def running(self) -> bool:
@@ -175,30 +182,46 @@ class Controller:
         """Read reports until the stream ends."""
         while not ready(self._listener, _LIMIT_S):
             if process.poll() is not None:
+                self._ended(process)
                 return
         stream, _ = self._listener.accept()
         with stream:
             for report in _reports(stream):
                 self._take_report(report)
         process.poll()
+        self._ended(process)
         with self._changed:
             self._changed.notify_all()
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        if process is self._process:  # nobody has told it to
+            self._changed_to("failed", self.last_log_lines(1))
+
+    def _changed_to(self, state: Literal["started", "ready", "failed"], detail: str = "") -> None:
+        self.tell(ServiceChanged(LAB, CONTROLLER, state, detail))
 
     def _take_report(self, report: dict[str, Any]) -> None:
         event = report.get("event", "")
         if event == "control":
-            self.log.add(Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"])
+            self.log.add(ControlMessage(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"])
+        elif event == "listening":
+            self._changed_to("ready")
         elif event in ("advertise", "withdraw"):
+            prefix, switch = report["prefix"], report.get("switch", "")
             try:
-                self.on_route(event, report["prefix"], report.get("switch", ""))
+                self.on_route(event, prefix, switch)
+                self.tell(RouteChanged(prefix, switch, "advertised" if event == "advertise" else "withdrawn"))
             except LabError as error:  # the lab goes on without that route, says so, and hears the next report
-                self.errors.append(f"{event} {report['prefix']}: {error}")
+                self.errors.append(f"{event} {prefix}: {error}")
+                self.tell(Warned(prefix, f"{event} {prefix}: {error}"))
         elif event == "located":
             self._located[report["interface"]] = report["switch"], self._synced
+            self.tell(InterfaceLocated(report["interface"], report["switch"]))
         elif event == "synced":
             self._synced += 1
         elif event == "error":
             self.errors.append(report["text"])
+            self.tell(Refused(report.get("node", ""), report["text"]))
         with self._changed:
             self._last[event] = report
             self._changed.notify_all()

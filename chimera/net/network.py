@@ -6,6 +6,7 @@ underlay) comes in as data: :class:`Wiring` and :class:`~chimera.model.underlay.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from chimera.model.errors import InputError, SessionError, not_one_of
+from chimera.model.events import LinkChanged, Misrouted, NodeChanged, Progress, Repaired, Tell, tell_nobody
 from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
-from chimera.model.topology import Endpoint, Kind, Node, Port, Segment, Topology
+from chimera.model.topology import Endpoint, Impairment, Kind, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
 from chimera.net import cables, guests, kernel, netns, plan, policy, sysctl, ways
 from chimera.net.identity import link_macs
@@ -56,7 +58,7 @@ class Network:
     underlay: Underlay
     wiring: Wiring
     controller: str  # OpenFlow target of every br-int
-    progress: Callable[[str], None] = lambda text: None
+    tell: Tell = tell_nobody
     routes: Routes = field(default_factory=Routes)
     location: dict[str, str] = field(default_factory=dict)  # VM -> hypervisor
     stopped: set[str] = field(default_factory=set)  # nodes that are powered off
@@ -85,7 +87,7 @@ class Network:
         measure_links(self)
         if self.translation:
             self.translation.attach()
-        self.progress(f"starting {len(self.switches)} Open vSwitches")
+        self.tell(Progress(f"starting {len(self.switches)} Open vSwitches"))
         empty_database()  # once, before many threads want it
         core = [node for node in self.topology.nodes if node.name not in self.switches]
         others = [*(node for node in self.topology.nodes if node.name in self.switches), *self.topology.endpoints]
@@ -108,7 +110,7 @@ class Network:
     def _make_namespaces(self) -> None:
         sysctl.set_here(sysctl.ROUTER)
         names = list(self.topology.by_name)
-        self.progress(f"making {len(names)} nodes and {len(self.topology.links) + len(self.topology.vms)} links")
+        self.tell(Progress(f"making {len(names)} nodes and {len(self.topology.links) + len(self.topology.vms)} links"))
         netns.ip_batch("", (f"netns add {name}" for name in names))
         for node in self.topology.nodes:
             sysctl.write(node.name, sysctl.ROUTER)
@@ -183,7 +185,7 @@ class Network:
 
     def _wait_spanning_tree(self) -> None:
         if self._layer2.has_loop:
-            self.progress("waiting for the spanning tree")
+            self.tell(Progress("waiting for the spanning tree"))
             for name, interfaces in self._layer2.ports_between_switches().items():
                 self.switches[name].wait_ports_forward(interfaces)
 
@@ -301,8 +303,16 @@ class Network:
 
     def set_link(self, name: str, up: bool) -> None:
         """Cut or restore a link; the underlay's routes follow, as after a routing protocol converged."""
-        self.cable(name).set_up(up)
+        cable, start = self.cable(name), time.time()
+        cable.set_up(up)
+        self.tell(LinkChanged(name, "restored" if up else "cut", t=start))
         self._replan()
+
+    def impair(self, name: str, forward: Impairment, backward: Impairment) -> None:
+        """Change what a link does to frames in each direction."""
+        cable, start = self.cable(name), time.time()
+        cable.impair(forward, backward)
+        self.tell(LinkChanged(name, "changed", forward, backward, t=start))
 
     def longest_round_trip_s(self) -> float:
         """A bound on the delay of a packet and its answer on any path, as the links are now, in seconds."""
@@ -332,20 +342,24 @@ class Network:
             InputError: the two are no neighbours.
         """
         fabric = self.underlay.fabric
+        start = time.time()
         if self.translation and fabric:
             self.translation.misroute(at, target, ways.wrong_hop(self.topology, fabric, at, towards))
             self._replan()
-            return
-        self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
-        self.routes.replace("misroute", self._wrong)
+        else:
+            self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
+            self.routes.replace("misroute", self._wrong)
+        self.tell(Misrouted(at, target, towards, t=start))
 
     def repair(self) -> None:
         """End every :meth:`misroute`."""
+        start = time.time()
         self._wrong.clear()
         self.routes.replace("misroute", ())
         if self.translation and self.underlay.fabric:
             self.translation.repair()
             self._replan()
+        self.tell(Repaired(t=start))
 
     def advertise(self, prefix: str, switch: str) -> None:
         """Have the underlay route a VM's address to a hypervisor."""
@@ -367,6 +381,7 @@ class Network:
         if name not in self.underlay.vtep or name in self.stopped:
             raise SessionError(f"{name} is {'already stopped' if name in self.stopped else 'no hypervisor or gateway'}")
         self.stopped.add(name)
+        self.tell(NodeChanged(name, "stopped"))
         self.switches[name].stop()
         for port in self._ends_at(name):
             netns.run(name, ["ip", "link", "set", "dev", port.interface, "down"])
@@ -383,6 +398,7 @@ class Network:
         """
         if name not in self.stopped:
             raise SessionError(f"{name} is not stopped")
+        start = time.time()
         self.stopped.discard(name)
         self.switches[name].restart()
         # The controller may listen elsewhere than when the switch ended.
@@ -396,6 +412,7 @@ class Network:
         for vm in self.vms_at(name):
             guests.thaw(vm)
         self._replan()
+        self.tell(NodeChanged(name, "started", t=start))
 
     def switches_on(self) -> list[str]:
         """VTEPs that are powered on: those the controller should be in agreement with."""

@@ -14,7 +14,7 @@ from chimera.output import write_text
 from chimera.report.columns import Column, names, numbered
 from chimera.report.json import read_json
 
-RESULT, REPORT, COMPARISON = "result.json", "report.html", "compare.json"
+RESULT, REPORT, EVENTS, COMPARISON = "result.json", "report.html", "events.jsonl", "compare.json"
 
 
 def write_comparison_json(comparison: Comparison, path: Path) -> None:

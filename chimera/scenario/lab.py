@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from chimera.model.errors import InputError, MigrationAborted, SessionError
+from chimera.model.events import Noted, Progress, Tell
 from chimera.model.ports import CONTROLLER
-from chimera.model.record import MigrationRecord, Moment, Vantage
+from chimera.model.record import MigrationRecord, Vantage
 from chimera.model.result import Expectation
 from chimera.model.topology import Endpoint, Topology
 from chimera.net.controller import Controller
@@ -73,8 +74,7 @@ class Lab:
     observer: Observer
     settings: dict[str, str]
     migration: Settings
-    progress: Callable[[str], None]
-    moments: list[Moment] = field(default_factory=list)
+    tell: Tell
     notes: list[str] = field(default_factory=list)
 
     # -- who is there ----------------------------------------------------------------------------
@@ -239,11 +239,11 @@ class Lab:
 
     def cut(self, link: str) -> None:
         """Cut a link: both ends lose their carrier."""
-        self._do(f"link {link} cut", lambda: self.network.set_link(link, False))
+        self.network.set_link(link, False)
 
     def restore(self, link: str) -> None:
         """Repair a link."""
-        self._do(f"link {link} restored", lambda: self.network.set_link(link, True))
+        self.network.set_link(link, True)
 
     def core_pair(self, vm: Endpoint) -> CorePair:
         """Two neighbours in the core on the way to a VM from its farthest peer."""
@@ -252,12 +252,11 @@ class Lab:
 
     def misroute(self, at: str, *, target: str, towards: str) -> None:
         """Have a node of the core send what is for a hypervisor to a neighbour, until :meth:`repair`."""
-        text = f"{at} sends what is for {target} to {towards}"
-        self._do(text, lambda: self.network.misroute(at, target, towards))
+        self.network.misroute(at, target, towards)
 
     def repair(self) -> None:
         """End every misroute, and see whether what was lost in loops is reached again."""
-        self._do("the core is repaired", self.network.repair)
+        self.network.repair()
         self.observer.recheck()
 
     def wan_links(self, a: str, b: str) -> list[str]:
@@ -268,29 +267,26 @@ class Lab:
 
     def stop(self, node: str) -> None:
         """Power off a hypervisor or gateway, or end the controller (``controller``)."""
-        act = self.controller.stop if node == CONTROLLER else lambda: self.network.stop_node(node)
-        self._do(f"{node} stopped", act)
+        if node == CONTROLLER:
+            self.controller.stop()
+        else:
+            self.network.stop_node(node)
 
     def start(self, node: str) -> None:
         """Power a hypervisor or gateway on again, or start the controller and wait until it has adopted the network."""
-
-        def act() -> None:
-            if node != CONTROLLER:
-                self.network.start_node(node)
-                return
-            self.controller.start()
-            self.controller.wait_listening()
-            self.network.connect_controller(self.controller.target)
-            self.controller.wait_synced(self.network.switches_on(), self.network.interfaces_on())
-
-        self._do(f"{node} started", act)
+        if node != CONTROLLER:
+            self.network.start_node(node)
+            return
+        self.controller.start()
+        self.controller.wait_listening()
+        self.network.connect_controller(self.controller.target)
+        self.controller.wait_synced(self.network.switches_on(), self.network.interfaces_on())
 
     def note(self, text: str) -> None:
         """Something the report is to say."""
         self.notes.append(text)
+        self.tell(Noted(text))
 
-    def _do(self, text: str, act: Callable[[], None]) -> None:
-        self.progress(text)
-        start = time.time()
-        act()
-        self.moments.append(Moment(start, time.time(), text))
+    def progress(self, text: str) -> None:
+        """Say what the scenario is busy with."""
+        self.tell(Progress(text))
