@@ -161,7 +161,7 @@ class Journal:
         self._follower = Follower(stream, self._write)
 
     def __enter__(self) -> Self:
-        self._file = open(self._path, "wb")  # noqa: SIM115 - closed when the block ends
+        self._file = open(self._path, "wb")
         self._follower.__enter__()
         return self
 

@@ -274,9 +274,7 @@ def run(experiment: Experiment, *, progress: Progress, record_all: bool = False)
         return _run(experiment, stream, journal, record_all)
 
 
-def _run(
-    experiment: Experiment, stream: Stream, journal: Journal, record_all: bool
-) -> tuple[Result, Instruments]:
+def _run(experiment: Experiment, stream: Stream, journal: Journal, record_all: bool) -> tuple[Result, Instruments]:
     assert experiment.script is not None
     experiment.script.load()
     session = bring_up(experiment, stream)
@@ -377,16 +375,16 @@ def _lab_info(session: Session) -> LabInfo:
 def _control(session: Session, origin: float, told: Iterable[Event]) -> Control:
     """Control messages by type, from the controller's own count of what it sent and received."""
     log = session.controller.log
-    near = sorted(
-        (m for event in told if isinstance(event, ControlMessages) for m in event.near), key=lambda m: m.t
-    )
+    near = sorted((m for event in told if isinstance(event, ControlMessages) for m in event.near), key=lambda m: m.t)
     marks = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in near]
     return Control(dict(log.counts), log.bytes, marks)
 
 
 def _marks(told: Iterable[Event], origin: float) -> list[Mark]:
     """What was done to the lab since it was up, and what broke."""
-    since = sorted((event for event in told if event.t >= origin and is_turning_point(event)), key=lambda event: event.t)
+    since = sorted(
+        (event for event in told if event.t >= origin and is_turning_point(event)), key=lambda event: event.t
+    )
     return [Mark(round(event.t - origin, 4), event.text) for event in since]
 
 
@@ -395,5 +393,3 @@ def _check_lab(result: Result, expectations: Mapping[str, str], expect: Expect) 
     for figure, condition in expectations.items():
         passed, detail = holds(result, figure, condition)
         expect(f"{figure} {condition}", passed, detail)
-
-

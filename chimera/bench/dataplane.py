@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chimera.bench.isolated import standing
+from chimera.events import Stream
 from chimera.measure.probes import read_stream
 from chimera.measure.recorder import Recorder
 from chimera.net import netns, stock
 from chimera.overlay.registry import OVERLAYS
-from chimera.events import Stream
 from chimera.session import Experiment, bring_up, need_machine, prepare
 
 _PORT = 7007

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from chimera.bench.isolated import isolated
+from chimera.events import Stream
 from chimera.load import parse_topology
 from chimera.net import stock
-from chimera.events import Stream
 from chimera.session import bring_up, prepare_topology
 
 VMS_PER_HYPERVISOR = 10

@@ -53,9 +53,7 @@ def stun(record: MigrationRecord, heartbeats: Iterable[Heartbeat]) -> tuple[Gap 
     return pause, pause.ms if pause else None
 
 
-def _migration(
-    record: MigrationRecord, instruments: Instruments, origin: float, phases: list[Phase]
-) -> Migration:
+def _migration(record: MigrationRecord, instruments: Instruments, origin: float, phases: list[Phase]) -> Migration:
     seen = _vantages(record, instruments, origin)
     worst = max(seen, key=lambda v: v.outage_ms, default=None)
     _, stun_ms = stun(record, instruments.heartbeats)

@@ -23,7 +23,7 @@ def _kind(name: str) -> str:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=_kind):
-    """Something that happened at ``t``, seconds since the epoch; ``cursor`` is its number in the lab's stream, from 1."""
+    """Something that happened at ``t``, seconds since the epoch; ``cursor`` is its number in the stream, from 1."""
 
     t: float = 0.0
     cursor: int = 0
@@ -308,7 +308,9 @@ class Counters(Event, frozen=True):
     @property
     def text(self) -> str:
         """Those that are not 0."""
-        return f"{self.of}: {', '.join(f'{name} {value:g}' for name, value in self.values.items() if value) or 'nothing'}"
+        return (
+            f"{self.of}: {', '.join(f'{name} {value:g}' for name, value in self.values.items() if value) or 'nothing'}"
+        )
 
 
 class CaptureStarted(Event, frozen=True):

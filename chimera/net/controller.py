@@ -25,7 +25,17 @@ from chimera.deadline import ready, steps
 from chimera.model.codec import to_json
 from chimera.model.control import LISTENER, Inventory
 from chimera.model.errors import DeadlineError, LabError, SessionError
-from chimera.model.events import LAB, ControlMessage, InterfaceLocated, Refused, RouteChanged, ServiceChanged, Tell, Warned, tell_nobody
+from chimera.model.events import (
+    LAB,
+    ControlMessage,
+    InterfaceLocated,
+    Refused,
+    RouteChanged,
+    ServiceChanged,
+    Tell,
+    Warned,
+    tell_nobody,
+)
 from chimera.model.ports import CONTROLLER
 from chimera.net import netns
 from chimera.net.control_log import ControlLog
