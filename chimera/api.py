@@ -41,7 +41,7 @@ class _Reply(msgspec.Struct, omit_defaults=True):
     event: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     error: str | UnsetType = UNSET
-    exit: int = 1
+    exit: int = 0
 
 
 class VersionError(SessionError):

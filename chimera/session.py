@@ -224,7 +224,6 @@ def bring_up(experiment: Experiment, stream: Stream) -> Session:
     started = time.time()
     stream.say(experiment.mtu.consequence)
     controller = Controller(experiment.inventory, tell=stream.tell)
-    controller.log.tell = stream.tell
     controller.start()
     built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, stream.tell)
 

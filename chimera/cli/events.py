@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,6 +63,8 @@ def events(run: Path | None, lab_name: str | None, since: Since, follow: bool, a
     except Interrupted:
         if not follow:
             raise
+    except BrokenPipeError:  # whoever read our output has enough; click would make that exit status 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def line(event: Event) -> str:

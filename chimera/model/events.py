@@ -247,7 +247,7 @@ class ControlMessages(Event, frozen=True):
     def text(self) -> str:
         """How many of which type."""
         if not self.counts:
-            return f"{len(self.near)} control messages were near a migration"
+            return f"control messages near a migration: {len(self.near)}"
         kinds: dict[str, int] = {}
         for by_type in self.counts.values():
             for kind, count in by_type.items():

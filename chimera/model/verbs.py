@@ -312,7 +312,7 @@ class Told(Answer, frozen=True):
 
 
 class Events(Request[Told], frozen=True):
-    """The events after ``cursor``, or of the last ``seconds``; with ``follow`` those that come, too, to the lab's end."""
+    """The events after ``cursor``, or of the last ``seconds``; with ``follow`` what comes, to the lab's end."""
 
     verb = "events"
 

@@ -71,6 +71,7 @@ class Controller:
     _starts: int = 0
 
     def __post_init__(self) -> None:
+        self.log.tell = self.tell
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(API)
         self._listener.listen()
