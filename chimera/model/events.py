@@ -303,7 +303,7 @@ class Counters(Event, frozen=True):
     """Figures of a node or link, as they were counted at ``t``."""
 
     of: str
-    values: dict[str, float]
+    values: dict[str, int | float]
 
     @property
     def text(self) -> str:

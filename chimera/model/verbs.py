@@ -107,7 +107,7 @@ class LinkState(Answer, frozen=True):
     how: str
     forward: Impairment
     backward: Impairment
-    counters: dict[str, dict[str, float]] | UnsetType = UNSET  # fwd, bwd: where they were asked for
+    counters: dict[str, dict[str, int | float]] | UnsetType = UNSET  # fwd, bwd: where they were asked for
     measured: list[LinkReport] | UnsetType = UNSET  # what it gave when the lab came up, where that was asked for
 
 
