@@ -277,9 +277,14 @@ class Verbs:
             capture = self._captures.pop(link, None)
         if capture is None:
             raise SessionError(f"link {link} is not being captured")
-        counts = capture.stop()
+        tell, what = self._session.stream.tell, f"The capture of {link}"
+        try:
+            counts = capture.stop()
+        except SessionError as error:
+            tell(CaptureEnded(what, failed=str(error)))
+            raise
         frames, dropped = sum(c.frames for c in counts), sum(c.dropped for c in counts)
-        self._session.stream.tell(CaptureEnded(f"The capture of {link}", frames, dropped))
+        tell(CaptureEnded(what, frames, dropped))
         path = self._run_dir.path / f"capture-{time.monotonic_ns()}.pcapng"
         with output.refusals(path):
             shutil.copyfile(capture.files[link], path)

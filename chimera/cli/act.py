@@ -67,7 +67,7 @@ def link(
         raise click.UsageError("nothing to set: give --delay, --jitter, --loss or --bandwidth")
     if action != "set" and changes:
         raise click.UsageError(f"--{next(iter(changes)).partition('_')[0]} goes with 'set'")
-    from chimera.cli.tables import impairment
+    from chimera.model.events import impairment
     from chimera.model.verbs import ChangeLink, Changes, Links
 
     if not name:
@@ -81,7 +81,7 @@ def link(
     a, b = found.ends
     ways = (("forward", "fwd", f"{a} → {b}", found.forward), ("backward", "bwd", f"{b} → {a}", found.backward))
     for side, counted, way, does in ways:
-        click.echo(f"  {side} ({way}): {impairment(does) or 'not impaired'}")
+        click.echo(f"  {side} ({way}): {impairment(does)}")
         counters = found.counters.get(counted, {}) if found.counters else {}
         shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counters.items() if value)
         if counters:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 import click
 
 from chimera.cli.status import ask, complete, lab_option, summary
-from chimera.cli.tables import impairment, impairments, table
+from chimera.cli.tables import table
 from chimera.model.codec import to_json
+from chimera.model.events import impairments
 from chimera.model.result import LinkReport, NodeState
 from chimera.model.topology import Endpoint, Node, Segment
 from chimera.model.underlay import Address
@@ -113,7 +115,7 @@ def links(found: Iterable[LinkState]) -> None:
     columns = ("link", "from", "to", "state", "forward", "backward", "by")
     rows = [
         (
-            c.link, *c.ends, "up" if c.up else "cut", impairment(c.forward), impairment(c.backward),
+            c.link, *c.ends, "up" if c.up else "cut", impairments(asdict(c.forward)), impairments(asdict(c.backward)),
             c.how if c.forward or c.backward else "",
         )
         for c in found

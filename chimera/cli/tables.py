@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from chimera.model.topology import Impairment
 
 _PIPE_WIDTH = 200  # columns, where there is no terminal: nothing is folded that grep should find in one line
 
@@ -33,15 +30,3 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         drawn.add_row(*(Text("" if row[i] is None else str(row[i])) for i in kept))
     terminal = sys.stdout.isatty()
     Console(width=None if terminal else _PIPE_WIDTH, highlight=False).print(drawn, "")
-
-
-def impairment(of: Impairment) -> str:
-    """What a link does to frames in one direction: ``10 ms, 1000 Mbit/s``; empty for nothing."""
-    return impairments(asdict(of))
-
-
-def impairments(values: Mapping[str, float | None]) -> str:
-    """The same of figures by their names."""
-    units = (("delay_ms", "{:g} ms"), ("jitter_ms", "±{:g} ms"), ("loss_percent", "{:g} % loss"),
-             ("bandwidth_mbps", "{:g} Mbit/s"))  # fmt: skip
-    return ", ".join(text.format(values[key]) for key, text in units if values.get(key))

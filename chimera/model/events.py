@@ -7,7 +7,8 @@ fills in the time where it is missing. Texts are for people: progress lines, ``l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Literal
 
 import msgspec
@@ -429,6 +430,11 @@ def is_progress(event: Event) -> bool:
 
 def impairment(of: Impairment) -> str:
     """What a link does to frames in one direction: ``10 ms, 1000 Mbit/s``."""
-    units = ((of.delay_ms, "ms"), (of.jitter_ms, "ms of jitter"), (of.loss_percent, "% loss"),
-             (of.bandwidth_mbps, "Mbit/s"))  # fmt: skip
-    return ", ".join(f"{value:g} {unit}" for value, unit in units if value) or "not impaired"
+    return impairments(asdict(of)) or "not impaired"
+
+
+def impairments(figures: Mapping[str, float | None]) -> str:
+    """The same of figures by their names; empty where there are none."""
+    units = (("delay_ms", "{:g} ms"), ("jitter_ms", "±{:g} ms"), ("loss_percent", "{:g} % loss"),
+             ("bandwidth_mbps", "{:g} Mbit/s"))  # fmt: skip
+    return ", ".join(text.format(figures[key]) for key, text in units if figures.get(key))
