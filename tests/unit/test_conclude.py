@@ -88,6 +88,8 @@ def test_times_are_since_the_start_of_the_run() -> None:
     (move,) = concluded([record()], stream())
     assert move.started_s == pytest.approx(6.0)
     assert [phase.name for phase in move.phases] == ["stun"], "those of another migration are its own"
+    (other,) = concluded([replace(record(), number=2)], stream())
+    assert [phase.start_s for phase in other.phases] == [pytest.approx(8.0)]
     assert (move.phases[0].start_s, move.phases[0].end_s) == (pytest.approx(7.0), pytest.approx(7.05))
     assert move.precopy_s == pytest.approx(0.8)
     assert move.vantage_points[0].gap_start_s == pytest.approx(6.99 + RTT)

@@ -12,8 +12,18 @@ import report_samples as samples
 
 from chimera import session
 from chimera.model.errors import MigrationAborted
-from chimera.model.events import Checked, event_from_json
-from chimera.model.result import Expectation, Result
+from chimera.model.events import (
+    Checked,
+    ControlMessage,
+    ControlMessages,
+    InterfaceLocated,
+    LinkChanged,
+    MigrationStarted,
+    NodeChanged,
+    ServiceChanged,
+    event_from_json,
+)
+from chimera.model.result import ControlMark, Expectation, Mark, Result
 from chimera.model.samples import LineTimes
 from chimera.net.control_log import ControlLog
 
@@ -83,3 +93,31 @@ def test_a_whole_run_is_checked_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert result.expectations == [Expectation("fine", True, "")]
     with pytest.raises(IndexError):
         play(monkeypatch, tmp_path, lambda lab: None, lambda result, expect: result.migrations[7])
+
+
+# -- what a report takes from the stream ---------------------------------------------------------
+
+
+def test_the_time_axis_has_what_was_done_since_the_lab_was_up_and_what_broke() -> None:
+    told = [
+        ServiceChanged("lab", "controller", "started", t=5.0),  # while it came up
+        LinkChanged("wan", "cut", t=12.5),
+        NodeChanged("hv2", "stopped", t=12.25),
+        InterfaceLocated("web1", "hv3", t=13.0),
+        MigrationStarted(1, "web1", "hv1", "hv3", t=12.0),
+        ServiceChanged("lab", "controller", "failed", "signal 9", t=14.0),
+    ]
+    assert session._marks(told, 10.0) == [
+        Mark(2.25, "hv2 stopped"), Mark(2.5, "link wan cut"), Mark(4.0, "controller failed: signal 9"),
+    ]  # fmt: skip
+
+
+def test_control_messages_near_migrations_are_marks_in_the_order_of_time() -> None:
+    log = ControlLog()
+    log.counts.update({"FLOW_MOD": 30})
+    late, early = ControlMessage(12.0, "FLOW_MOD", "hv1", 96), ControlMessage(11.0, "PORT_STATUS", "hv3", 80)
+    told = [ControlMessages({"hv1": {"FLOW_MOD": 1}}, 96, (late,)), ControlMessages({}, 0, (early,))]
+    lab: Any = SimpleNamespace(controller=SimpleNamespace(log=log))
+    found = session._control(lab, 10.0, told)
+    assert found.messages == {"FLOW_MOD": 30}, "all that were counted"
+    assert found.marks == [ControlMark(1.0, "PORT_STATUS", "hv3", 80), ControlMark(2.0, "FLOW_MOD", "hv1", 96)]
