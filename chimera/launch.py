@@ -113,14 +113,14 @@ def _inside(
 ) -> int:
     """What the first process of the sandbox does; ``shown`` is what ``partial`` will be."""
     result, instruments = session.run(experiment, progress=progress, record_all=record_all)
-    if partial:
-        with output.refusals(shown):
-            shutil.copyfile(session.WORK / session.EVENTS, partial / EVENTS)
     if partial and instruments.recordings:
         with output.refusals(shown / CAPTURES):
             (partial / CAPTURES).mkdir()
             for name, path in instruments.recordings.items():
                 shutil.copyfile(path, partial / CAPTURES / f"{name}.pcapng")
         result = replace(result, captures=[f"{CAPTURES}/{name}.pcapng" for name in instruments.recordings])
+    if partial:
+        with output.refusals(shown):
+            shutil.copyfile(session.WORK / EVENTS, partial / EVENTS)
     handover.write_bytes(to_json(result))
     return 0

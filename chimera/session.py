@@ -51,6 +51,7 @@ from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
 from chimera.overlay.mtu import fits, mtu_of, packet_limit
+from chimera.report.folders import EVENTS
 from chimera.report.maps import map_of
 from chimera.scenario.figures import holds
 from chimera.scenario.lab import Expect, Lab
@@ -59,7 +60,6 @@ from chimera.scenario.scripts import Script, find_script, migration_settings
 
 OPENFLOW_PORT = 6653
 WORK = Path("/run/lab")  # in the sandbox: its own memory
-EVENTS = "events.jsonl"  # in it, while a scenario runs: every event
 
 Progress = Callable[[str], None]
 
