@@ -210,6 +210,7 @@ class Sender:
         if not ready(self._channel, self._stall_s, lambda: _unacknowledged(self._channel), event, self._slowness):
             raise TimeoutError(f"{failure}: nothing moved for {self._stall_s:g} s")
 
+
     def _slowness(self) -> float:
         """The machine's, or the path's, where queues of an overloaded machine have made round trips long.
 

@@ -225,4 +225,6 @@ def _along(ends: tuple[Point, Point], step: float, aside: float) -> Point:
 
 
 def _covers(at: Point, box: Box) -> bool:
-    return box.x - _BADGE < at[0] < box.x + box.width + _BADGE and box.y - _BADGE < at[1] < box.y + box.height + _BADGE
+    return (
+        box.x - _BADGE < at[0] < box.x + box.width + _BADGE and box.y - _BADGE < at[1] < box.y + box.height + _BADGE
+    )

@@ -108,16 +108,9 @@ LEARN = Learn(
         ),
         (
             Flow(
-                8,
-                9,
-                (
-                    ("tunnel_id", 5),
-                    ("eth_type", 0x86DD),
-                    ("ip_proto", 58),
-                    ("icmpv6_type", 135),
-                    ("ipv6_nd_target", "fd00::2"),
-                    ("nw_ttl", 255),
-                ),
+                8, 9,
+                (("tunnel_id", 5), ("eth_type", 0x86DD), ("ip_proto", 58), ("icmpv6_type", 135),
+                 ("ipv6_nd_target", "fd00::2"), ("nw_ttl", 255)),
                 (SetField("nd_reserved", 0xE0000000), SetField("icmpv6_type", 136), Goto(9)),
             ),
             "table=8, priority=9,icmp6,tun_id=0x5,nw_ttl=255,icmp_type=135,nd_target=fd00::2 "
@@ -125,9 +118,7 @@ LEARN = Learn(
         ),
         (
             Flow(
-                9,
-                9,
-                (("eth_type", 0x86DD), ("ip_proto", 58), ("icmpv6_type", 136)),
+                9, 9, (("eth_type", 0x86DD), ("ip_proto", 58), ("icmpv6_type", 136)),
                 (SetField("nd_options_type", 2), Move("eth_src", "ipv6_nd_tll"), Output(IN_PORT)),
             ),
             "table=9, priority=9,icmp6,icmp_type=136 actions=set_field:2->nd_options_type,"

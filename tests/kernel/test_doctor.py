@@ -91,7 +91,10 @@ def test_a_missing_package_is_named_with_its_command(tmp_path: Path) -> None:
             (tmp_path / name).symlink_to(path)
     done = doctor(PATH=str(tmp_path))
     assert done.returncode == 3
-    assert "Open vSwitch: hypervisors have no switch\n    to fix: apt-get install -y openvswitch-switch" in done.stdout
+    assert (
+        "Open vSwitch: hypervisors have no switch\n    to fix: apt-get install -y openvswitch-switch"
+        in done.stdout
+    )
     assert "Open vSwitch missing" in done.stdout.splitlines()[-1]
 
 

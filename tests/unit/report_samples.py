@@ -302,7 +302,9 @@ def comparison() -> list[Column]:
         Column(name, over(name, slower), link=f"{name.replace(' ', '-')}/report.html")
         for name, slower in zip(FRONTS, SLOWER_MS, strict=True)
     ]
-    lacks = "this overlay's frames need an eBPF translator: clang is not installed\n  to fix: apt-get install clang"
+    lacks = (
+        "this overlay's frames need an eBPF translator: clang is not installed\n  to fix: apt-get install clang"
+    )
     last = columns[-1].result
     assert last
     missed = Expectation("network outage at most one WAN round trip plus 1 ms", False, "22.8 ms > 21 ms")
