@@ -1,91 +1,141 @@
 """How commands talk to a running lab: JSON lines over the unix socket in its run directory.
 
-A request is one line, ``{"verb": …, "arguments": {…}}``. Answers are lines of ``{"progress": text}`` while it
-goes on and one ``{"result": …}`` or ``{"error": text, "exit": status}`` in the end. The web page to come will
-speak the same. What a verb can be asked is declared by its function's parameters, and checked before it is called.
+A request is one line, ``{"version": 1, "verb": …, "arguments": {…}}``. Answers are lines of ``{"version": 1, "event":
+{…}}`` while it goes on and one ``{…, "result": …}`` or ``{…, "error": text, "exit": status}`` in the end. The web page
+to come will speak the same. What a verb can be asked, and what it answers, are the types of
+:mod:`chimera.model.verbs`; a request is checked against its type before anything is done.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from chimera.model.codec import to_json
 from chimera.model.errors import InputError, LabError, SessionError
+from chimera.model.events import Event, event_from_json
+from chimera.model.verbs import VERSION, Events, Request, answer_type
 
-Handler = Callable[..., Any]
+A = TypeVar("A")
+
 _REQUEST_LIMIT = 1 << 20
+_UNTOLD = 1000  # events that wait for who asked; older ones are dropped
 
 
-class Verb:
-    """A function that can be asked for, and what it can be asked: its parameters, by their types.
+class _Asked(msgspec.Struct):
+    verb: str
+    arguments: Raw = Raw(b"{}")
+    version: int = 0
 
-    Types may be narrow, ``Literal`` or ``Annotated[float, Meta(ge=0)]`` as msgspec has them. ``progress`` is not for a
-    request to give: it leads to whoever asked.
-    """
 
-    def __init__(self, name: str, handler: Handler) -> None:
-        hints = get_type_hints(handler, include_extras=True)
-        fields: list[Any] = [
-            (each.name, hints.get(each.name, Any), *(() if each.default is each.empty else (each.default,)))
-            for each in inspect.signature(handler).parameters.values()
-            if each.name != "progress"
-        ]
-        self._name, self._handler = name, handler
-        self._arguments = msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+class _Reply(msgspec.Struct, omit_defaults=True):
+    version: int = 0
+    event: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    exit: int = 0
 
-    def __call__(self, arguments: Mapping[str, Any], progress: Callable[[str], None]) -> Any:
-        """Do it.
+
+class VersionError(SessionError):
+    """A command and a lab of different versions."""
+
+    def __init__(self, lab: str, theirs: int, ours: int) -> None:
+        super().__init__(
+            f"{lab} speaks version {theirs or '0'} of the API and this command version {ours}: "
+            f"the lab was started by another version of Chimera Lab\n"
+            f"    fix: use the 'lab' that started it, or end it with 'lab down' and start it again"
+        )
+
+
+# -- the lab's side ------------------------------------------------------------------------------
+
+
+class Gone(Exception):
+    """Whoever asked has gone."""
+
+
+class Asker:
+    """Whoever asked, while what was asked for goes on."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._hung_up = select.poll()
+        self._hung_up.register(channel, 0)  # POLLHUP is always reported
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._untold: list[Event] = []
+        self._telling: threading.Thread | None = None
+        self._over = False
+
+    def tell(self, event: Event) -> Event:
+        """Have an event sent by and by: whoever tells does not wait for who reads, or does not."""
+        with self._changed:
+            self._untold = [*self._untold[1 - _UNTOLD :], event]
+            if self._telling is None:
+                self._telling = threading.Thread(target=self._tell_all, daemon=True, name="asker")
+                self._telling.start()
+            self._changed.notify()
+        return event
+
+    def _tell_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._untold or self._over)
+                events, self._untold = self._untold, []
+            if not events:
+                return
+            try:
+                for event in events:
+                    self.send(event)
+            except Gone:
+                return
+
+    def send(self, event: Event) -> None:
+        """Send an event, and wait until it is taken.
 
         Raises:
-            InputError: an argument is unknown, missing or not as declared; nothing was done.
+            Gone: nobody is there any more.
         """
+        self.reply(_Reply(VERSION, event=Raw(to_json(event))))
+
+    def reply(self, reply: _Reply) -> None:
+        """Send a line. Raises as :meth:`send`."""
         try:
-            checked = msgspec.convert(dict(arguments), self._arguments)
-        except msgspec.ValidationError as error:
-            what = str(error).replace(" - at `$.", " - at `")
-            raise InputError(f"{self._name}: {what}\n    allowed: {', '.join(self.allowed()) or 'nothing'}") from error
-        given = {name: getattr(checked, name) for name in self._arguments.__struct_fields__}
-        return self._handler(progress=progress, **given)
+            self._channel.sendall(to_json(reply) + b"\n")
+        except OSError as error:
+            raise Gone from error
 
-    def allowed(self) -> list[str]:
-        """Each argument with what it may be."""
-        return list(_described(msgspec.inspect.type_info(self._arguments), ""))
+    @property
+    def gone(self) -> bool:
+        """True where nobody is there any more."""
+        return bool(self._hung_up.poll(0))
+
+    def finish(self) -> None:
+        """Return when everything that was told has been sent."""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+        if self._telling is not None:
+            self._telling.join()
 
 
-def _described(kind: msgspec.inspect.Type, name: str) -> Iterator[str]:
-    match kind:
-        case msgspec.inspect.StructType(fields=fields):
-            for field in fields:
-                yield from _described(field.type, f"{name}.{field.name}" if name else field.name)
-        case msgspec.inspect.UnionType(types=types):
-            yield from (text for each in types if not isinstance(each, msgspec.inspect.NoneType)
-                        for text in _described(each, name))  # fmt: skip
-        case msgspec.inspect.LiteralType(values=values):
-            yield f"{name} ({' | '.join(map(str, values))})"
-        case msgspec.inspect.FloatType(ge=low, le=high) if low is not None and high is not None:
-            yield f"{name} ({low:g} to {high:g})"
-        case _:
-            words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "object"}
-            yield f"{name} ({words.get(type(kind).__name__.removesuffix('Type').lower(), 'anything')})"
+Handler = Callable[[Any, Asker], Any]
+Verbs = Mapping[type[Request[Any]], Handler]
 
 
 class Server:
-    """Serves requests, each connection in a thread of its own.
+    """Serves requests, each connection in a thread of its own; ``verbs`` has the function for each type of request."""
 
-    ``verbs`` maps a verb to a function, which gets ``progress`` and the request's arguments as keywords.
-    """
-
-    def __init__(self, path: Path, verbs: Mapping[str, Handler]) -> None:
-        self._verbs = {name: Verb(name, handler) for name, handler in verbs.items()}
+    def __init__(self, path: Path, verbs: Verbs) -> None:
+        self._verbs = verbs
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         os.chmod(path, 0o600)
@@ -108,24 +158,69 @@ class Server:
 
     def _answer(self, channel: socket.socket) -> None:
         with channel, channel.makefile("rb") as lines:
+            asker = Asker(channel)
             try:
-                reply = to_json({"result": self._carry_out(lines.readline(_REQUEST_LIMIT), channel)})
-            except LabError as error:
-                reply = to_json({"error": _text(error), "exit": error.exit_status})
-            except Exception as error:  # a defect must not take the lab down, and must not be hidden
-                reply = to_json({"error": f"defect: {type(error).__name__}: {_text(error)}", "exit": 70})
-            _send(channel, reply)
+                reply = self._reply(lines.readline(_REQUEST_LIMIT), asker)
+                asker.finish()
+                asker.reply(reply)
+            except Gone:
+                pass  # what was asked for is done all the same
 
-    def _carry_out(self, line: bytes, channel: socket.socket) -> Any:
+    def _reply(self, line: bytes, asker: Asker) -> _Reply:
         try:
-            request = json.loads(line)
-            verb, arguments = str(request["verb"]), dict(request.get("arguments", {}))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise SessionError(f"not a request: {error}") from error
-        act = self._verbs.get(verb)
-        if act is None:
-            raise SessionError(f"no verb '{verb}': there are {', '.join(self._verbs)}")
-        return act(arguments, lambda text: _send(channel, to_json({"progress": _text(text)})))
+            request = read_request(line, self._verbs)
+            return _Reply(VERSION, result=Raw(to_json(self._verbs[type(request)](request, asker))))
+        except LabError as error:
+            return _Reply(VERSION, error=_text(error), exit=error.exit_status)
+        except Gone:
+            raise
+        except Exception as error:  # a defect must not take the lab down, and must not be hidden
+            return _Reply(VERSION, error=f"defect: {type(error).__name__}: {_text(error)}", exit=70)
+
+
+def read_request(line: bytes, verbs: Verbs) -> Request[Any]:
+    """The request in a line.
+
+    Raises:
+        SessionError: it is none, or one of another version.
+        InputError: an argument is unknown, missing or not as declared.
+    """
+    try:
+        asked = msgspec.json.decode(line, type=_Asked)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise SessionError(f"not a request: {error}") from error
+    if asked.version != VERSION:
+        raise VersionError("the lab", VERSION, asked.version)
+    kind = next((kind for kind in verbs if kind.verb == asked.verb), None)
+    if kind is None:
+        raise SessionError(f"no verb '{_text(asked.verb)}': there are {', '.join(kind.verb for kind in verbs)}")
+    try:
+        return msgspec.json.decode(asked.arguments, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        what = str(error).replace(" - at `$.", " - at `")
+        raise InputError(f"{kind.verb}: {what}\n    allowed: {', '.join(allowed(kind)) or 'nothing'}") from error
+
+
+def allowed(request: type[Request[Any]]) -> list[str]:
+    """Each argument of a request with what it may be."""
+    return list(_described(msgspec.inspect.type_info(request), ""))
+
+
+def _described(kind: msgspec.inspect.Type, name: str) -> Iterator[str]:
+    match kind:
+        case msgspec.inspect.StructType(fields=fields):
+            for field in fields:
+                yield from _described(field.type, f"{name}.{field.name}" if name else field.name)
+        case msgspec.inspect.UnionType(types=types):
+            yield from (text for each in types if not isinstance(each, msgspec.inspect.NoneType)
+                        for text in _described(each, name))  # fmt: skip
+        case msgspec.inspect.LiteralType(values=values):
+            yield f"{name} ({' | '.join(map(str, values))})"
+        case msgspec.inspect.FloatType(ge=low, le=high) if low is not None and high is not None:
+            yield f"{name} ({low:g} to {high:g})"
+        case _:
+            words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "object"}
+            yield f"{name} ({words.get(type(kind).__name__.removesuffix('Type').lower(), 'anything')})"
 
 
 def _text(said: object) -> str:
@@ -133,11 +228,7 @@ def _text(said: object) -> str:
     return str(said).encode(errors="replace").decode()
 
 
-def _send(channel: socket.socket, reply: bytes) -> None:
-    try:
-        channel.sendall(reply + b"\n")
-    except OSError:
-        pass  # whoever asked has gone; what was asked for is done all the same
+# -- a command's side ----------------------------------------------------------------------------
 
 
 class RemoteError(LabError):
@@ -148,34 +239,53 @@ class RemoteError(LabError):
         self.exit_status = status
 
 
-def ask(path: Path, verb: str, *, progress: Callable[[str], None] = lambda text: None, **arguments: Any) -> Any:
-    """Have a running lab do something, and return its answer.
+def ask(path: Path, request: Request[A], heard: Callable[[Event], object] = lambda event: None) -> A:
+    """Have a running lab do something, and return its answer; ``heard`` gets the events on the way.
 
     Raises:
         RemoteError: the lab refused or failed.
+        VersionError: the lab speaks another version.
         SessionError: the lab is not there any more.
     """
-    with socket.socket(socket.AF_UNIX) as channel:
-        try:
-            channel.connect(str(path))
-            channel.sendall(json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n")
-        except OSError as error:
-            raise SessionError(f"lab {path.parent.name} does not answer: {error.strerror}") from error
-        for answer in _answers(channel):
-            if "progress" in answer:
-                progress(answer["progress"])
-            elif "error" in answer:
-                raise RemoteError(answer["error"], int(answer["exit"]))
-            else:
-                return answer["result"]
+    for reply in _conversation(path, request):
+        if not isinstance(reply.event, UnsetType):
+            heard(event_from_json(bytes(reply.event)))
+        elif not isinstance(reply.result, UnsetType):
+            return msgspec.json.decode(reply.result, type=answer_type(type(request)))
     raise SessionError(f"lab {path.parent.name} ended before it had answered")
 
 
-def _answers(channel: socket.socket) -> Iterator[dict[str, Any]]:
-    """What the lab says, until it has said all or died on the way."""
+def follow(path: Path, request: Events) -> Iterator[Event]:
+    """The events of a running lab as they come; the lab's end is theirs. Raises as :func:`ask`."""
+    for reply in _conversation(path, request):
+        if not isinstance(reply.event, UnsetType):
+            yield event_from_json(bytes(reply.event))
+
+
+def _conversation(path: Path, request: Request[Any]) -> Iterator[_Reply]:
+    """What the lab says to a request, until it has said all or died on the way."""
+    try:
+        line = msgspec.json.encode(_Asked(request.verb, Raw(msgspec.json.encode(request)), VERSION))
+    except UnicodeEncodeError as error:
+        raise InputError(f"{request.verb}: '{_text(error.object)}' is not text in UTF-8") from error
+    with socket.socket(socket.AF_UNIX) as channel:
+        try:
+            channel.connect(str(path))
+            channel.sendall(line + b"\n")
+        except OSError as error:
+            raise SessionError(f"lab {path.parent.name} does not answer: {error.strerror}") from error
+        for reply in _replies(channel):
+            if reply.version != VERSION:
+                raise VersionError(f"lab {path.parent.name}", reply.version, VERSION)
+            if not isinstance(reply.error, UnsetType):
+                raise RemoteError(reply.error, reply.exit)
+            yield reply
+
+
+def _replies(channel: socket.socket) -> Iterator[_Reply]:
     try:
         with channel.makefile("rb") as lines:
             for line in lines:
-                yield json.loads(line)
-    except (OSError, ValueError):
+                yield msgspec.json.decode(line, type=_Reply)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return

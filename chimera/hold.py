@@ -6,44 +6,45 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Annotated, Any, Literal
-
-import msgspec
-from msgspec import Meta
+from typing import Any
 
 from chimera import output
-from chimera.api import Server
-from chimera.load.units import BANDWIDTH, DELAY, LOSS
+from chimera.api import Asker, Gone, Handler, Server
+from chimera.events import Stream, shown
 from chimera.measure import conclude, state
 from chimera.measure.recorder import Capture, incomplete, start_capture
 from chimera.measure.trace import trace
+from chimera.model import verbs as v
 from chimera.model.errors import InputError, SessionError, not_one_of
+from chimera.model.events import CaptureEnded, CaptureStarted
 from chimera.model.hop import Trace
 from chimera.model.ports import CONTROLLER
-from chimera.model.service import AGENTS, THE_LAB, ServiceState, titled
+from chimera.model.service import AGENTS, THE_LAB, Lines, ServiceState, titled
 from chimera.model.settings import MIGRATION_SETTINGS
-from chimera.model.topology import Impairment
+from chimera.model.topology import Endpoint, Node
+from chimera.model.underlay import Address
 from chimera.net import sandbox
-from chimera.net.logs import Lines, news
+from chimera.net.logs import news
 from chimera.net.network import no_service
 from chimera.net.rundir import RunDir
 from chimera.net.services import Process
 from chimera.scenario.scripts import migration_settings
 from chimera.session import WORK, Experiment, Progress, Session, bring_up
 
+_LOOK_S = 1.0  # how often somebody who follows events is seen to be there still, where nothing happens
+
 
 def hold(experiment: Experiment, run_dir: RunDir, progress: Progress, ready: int) -> int:
     """Bring a lab up, tell the launcher through the pipe ``ready``, and serve until ``down``."""
-    session = bring_up(experiment, progress)
-    verbs = Verbs(session, run_dir)
-    verbs.server = Server(run_dir.socket, verbs.table())
+    stream = Stream()
+    with shown(stream, progress):
+        session = bring_up(experiment, stream)
+    server = Server(run_dir.socket, Verbs(session, run_dir).table())
     sandbox.stay()
     os.write(ready, b"1")
     os.close(ready)
     _let_go_of_terminal()
-    verbs.server.serve()
+    server.serve()
     return 0
 
 
@@ -55,37 +56,8 @@ def _let_go_of_terminal() -> None:
         os.dup2(source, target)
 
 
-_Delay = Annotated[float, Meta(ge=DELAY.low, le=DELAY.high)]
-
-
-class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change of an impairment: the figures that are given; a bandwidth of 0 is unlimited."""
-
-    bandwidth_mbps: Annotated[float, Meta(ge=0, le=BANDWIDTH.high)] | None = None
-    delay_ms: _Delay | None = None
-    jitter_ms: _Delay | None = None
-    loss_percent: Annotated[float, Meta(ge=LOSS.low, le=LOSS.high)] | None = None
-
-    def of(self, impairment: Impairment) -> Impairment:
-        """The impairment with the changes.
-
-        Raises:
-            InputError: frames would have to arrive before they were sent.
-        """
-        given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
-        changed = replace(impairment, **given)
-        if changed.jitter_ms > changed.delay_ms:
-            raise InputError(
-                f"{changed.jitter_ms:g} ms of jitter are more than the delay: a frame would arrive before it was sent\n"
-                f"    allowed: at most {changed.delay_ms:g} ms\n    fix: lower the jitter, or raise the delay"
-            )
-        return changed
-
-
 class Verbs:
-    """What a running lab can be asked to do; every method is a verb and returns JSON-able data."""
-
-    server: Server
+    """What a running lab can be asked to do: a method for each verb."""
 
     def __init__(self, session: Session, run_dir: RunDir) -> None:
         self._session = session
@@ -95,26 +67,32 @@ class Verbs:
         self._captures: dict[str, Capture] = {}
         self._lock = threading.RLock()
 
-    def table(self) -> dict[str, Callable[..., Any]]:
-        """Verbs by name."""
-        names = (
-            "status",
-            "names",
-            "inspect",
-            "migrate",
-            "link",
-            "links",
-            "stop",
-            "start",
-            "logs",
-            "trace",
-            "capture_start",
-            "capture_stop",
-        )
-        return {name: getattr(self, name) for name in names}
+    def table(self) -> dict[type[v.Request[Any]], Handler]:
+        """The verbs by the type of request."""
+        return {
+            v.Status: self.status,
+            v.Names: self.names,
+            v.Inspect: self.inspect,
+            v.Migrate: self.migrate,
+            v.ChangeLink: self.link,
+            v.Links: self.links,
+            v.Stop: self.stop,
+            v.Start: self.start,
+            v.Logs: self.logs,
+            v.TracePacket: self.trace,
+            v.CaptureStart: self.capture_start,
+            v.CaptureStop: self.capture_stop,
+            v.Events: self.events,
+        }
 
-    def status(self, progress: Progress) -> dict[str, Any]:
+    # -- looking -----------------------------------------------------------------------------------
+
+    def status(self, request: v.Status, asker: Asker) -> v.LabStatus:
         """What is running, in short."""
+        addresses = {vm.name: vm.ip.partition("/")[0] for vm in self._session.experiment.topology.vms}
+        return v.LabStatus(**self._summary(), addresses=addresses)
+
+    def _summary(self) -> dict[str, Any]:
         experiment, network = self._session.experiment, self._network
         return {
             "topology": experiment.topology.name,
@@ -123,27 +101,27 @@ class Verbs:
             "up_s": round(self._session.up_s, 3),
             "age_s": round(time.time() - self._session.started, 1),
             "hypervisors": {h.name: network.vms_at(h.name) for h in experiment.topology.hypervisors},
-            "addresses": {vm.name: vm.ip.partition("/")[0] for vm in experiment.topology.vms},
             "stopped": sorted(network.stopped),
             "cut_links": [name for name, cable in network.cables.items() if not cable.up],
             "controller": "running" if self._lab.controller.running else "stopped",
             "migrations": len(self._lab.migrator.records),
             "refused": list(self._lab.controller.errors),
             "troubled": [process.shown() for process in network.services.troubled(network.stopped)],
+            "cursor": self._session.stream.cursor,
         }
 
-    def names(self, progress: Progress) -> dict[str, Any]:
+    def names(self, request: v.Names, asker: Asker) -> v.Known:
         """What there is to name, for the shell's completion."""
         topology = self._session.experiment.topology
-        return {
-            "nodes": [*topology.by_name],
-            "hypervisors": [h.name for h in topology.hypervisors],
-            "vms": [vm.name for vm in topology.vms],
-            "endpoints": [e.name for e in topology.endpoints],
-            "links": [*self._network.cables],
-            "settings": [*MIGRATION_SETTINGS],
-            "services": {owner: [*self._services(owner)] for owner in self._owners()},
-        }
+        return v.Known(
+            nodes=[*topology.by_name],
+            hypervisors=[h.name for h in topology.hypervisors],
+            vms=[vm.name for vm in topology.vms],
+            endpoints=[e.name for e in topology.endpoints],
+            links=[*self._network.cables],
+            settings=[*MIGRATION_SETTINGS],
+            services={owner: [*self._services(owner)] for owner in self._owners()},
+        )
 
     def _owners(self) -> list[str]:
         """Nodes and links that have services, by name; the lab's own are the controller's."""
@@ -152,138 +130,163 @@ class Verbs:
     def _services(self, owner: str) -> dict[str, Process]:
         return self._network.services.of(THE_LAB if owner == CONTROLLER else owner)
 
-    def inspect(self, progress: Progress, node: str = "") -> dict[str, Any]:
+    def _shown_services(self, owner: str) -> list[ServiceState]:
+        return [process.shown() for process in self._services(owner).values()]
+
+    def inspect(self, request: v.Inspect, asker: Asker) -> v.Inspected:
         """Everything: the inventory, where VMs are, links and their state, forwarding state; or of one node or link.
 
         Of the controller, the lab's own services.
         """
-        network, experiment = self._network, self._session.experiment
-        if node == CONTROLLER:
-            return {"services": self._shown_services(node)}
-        if node in network.cables:
-            measured = [found for found in self._session.links if found.link == node]
-            return {**self._cable(node), "measured": measured, "services": self._shown_services(node)}
-        if node and node not in experiment.topology.by_name:
-            raise InputError(not_one_of("node or link", node, [*experiment.topology.by_name, *network.cables]))
-        found = {
-            **self.status(progress),
-            "cables": self.links(progress),
-            "links": self._session.links,
-            "mtu": experiment.mtu,
-            "vtep": experiment.underlay.vtep,
-            "location": network.location,
-            "state": state.states(network, node),
-            "fabric": self._fabric(node),
-            "agents": self._lab.controller.agents_of(node),
-            "nodes": experiment.topology.nodes,
-            "endpoints": experiment.topology.endpoints,
-            "segments": experiment.topology.segments,
-            "addresses": experiment.underlay.addresses,
-            "services": [process.shown() for process in network.services.all()],
-        }
-        return self._one_node(found, node) if node else found
+        name, network, topology = request.node, self._network, self._session.experiment.topology
+        if not name:
+            return v.Inspected(lab=self._everything())
+        if name == CONTROLLER:
+            own = v.ControllerState(self._lab.controller.agents_of(name), self._shown_services(name))
+            return v.Inspected(controller=own)
+        if name in network.cables:
+            measured = [found for found in self._session.links if found.link == name]
+            return v.Inspected(link=self._link(name, measured=measured, services=self._shown_services(name)))
+        if name not in topology.by_name:
+            raise InputError(not_one_of("node or link", name, [*topology.by_name, *network.cables]))
+        place = topology.by_name[name]
+        if isinstance(place, Node):
+            return v.Inspected(node=v.Place[Node](place, **self._surroundings(name)))
+        return v.Inspected(endpoint=v.Place[Endpoint](place, **self._surroundings(name)))
 
-    def _fabric(self, of: str) -> dict[str, Any]:
+    def _everything(self) -> v.Everything:
+        experiment = self._session.experiment
+        return v.Everything(
+            **self._summary(),
+            cables=self.all_links(),
+            links=self._session.links,
+            mtu=experiment.mtu,
+            vtep=experiment.underlay.vtep,
+            location=self._network.location,
+            state=state.states(self._network),
+            fabric=self._fabric(),
+            agents=self._lab.controller.agents_of(),
+            services=[process.shown() for process in self._network.services.all()],
+            nodes=[*experiment.topology.nodes],
+            endpoints=[*experiment.topology.endpoints],
+            segments=[*experiment.topology.segments],
+            addresses=[*experiment.underlay.addresses],
+        )
+
+    def _surroundings(self, name: str) -> dict[str, Any]:
+        """What belongs to a node or VM."""
+        experiment = self._session.experiment
+        addresses: list[Address] = [a for a in experiment.underlay.addresses if a.node == name]
+        return {
+            "vms": self._network.vms_at(name),
+            "at": self._network.location.get(name, ""),
+            "links": [self._link(link.name) for link in experiment.topology.links_of(name)],
+            "addresses": addresses,
+            "state": state.states(self._network, name).get(name),
+            "fabric": self._fabric(name).get(name),
+            "agents": self._lab.controller.agents_of(name),
+            "services": self._shown_services(name),
+        }
+
+    def _fabric(self, of: str = "") -> dict[str, v.FabricState]:
         """Nickname or switch ID of each node of a fabric, or of one, what it forwards by, and what it did to frames."""
         fabric = self._session.experiment.underlay.fabric
         return {
-            name: {"planned": node, "counters": self._network.fabric_counters(name)}
+            name: v.FabricState(node, self._network.fabric_counters(name))
             for name, node in (fabric.nodes.items() if fabric else ())
             if of in ("", name)
         }
 
-    def _one_node(self, found: dict[str, Any], node: str) -> dict[str, Any]:
-        topology = self._session.experiment.topology
-        return {
-            "node": topology.by_name[node],
-            "vms": self._network.vms_at(node),
-            "at": self._network.location.get(node, ""),
-            "links": [self._cable(link.name) for link in topology.links_of(node)],
-            "addresses": [a for a in found["addresses"] if a.node == node],
-            "state": found["state"].get(node),
-            "fabric": found["fabric"].get(node, {}),
-            "agents": found["agents"],
-            "services": self._shown_services(node),
-        }
+    def links(self, request: v.Links, asker: Asker) -> list[v.LinkState]:
+        """Every link, and how it is."""
+        return self.all_links()
 
-    def _shown_services(self, owner: str) -> list[ServiceState]:
-        return [process.shown() for process in self._services(owner).values()]
+    def all_links(self) -> list[v.LinkState]:
+        """Every link, and how it is."""
+        return [self._link(name) for name in self._network.cables]
 
-    def migrate(self, progress: Progress, vm: str, to: str, settings: dict[str, str]) -> dict[str, Any]:
-        """Move a VM; how, is in ``settings``."""
-        given = dict(settings)
+    def _link(self, name: str, **more: Any) -> v.LinkState:
+        cable = self._network.cable(name)
+        a, b = map(str, cable.link.ends())
+        return v.LinkState(name, (a, b), cable.up, cable.how, cable.link.forward, cable.link.backward, **more)
+
+    def trace(self, request: v.TracePacket, asker: Asker) -> Trace:
+        """Follow a packet."""
+        return trace(self._network, request.source, request.destination)
+
+    def events(self, request: v.Events, asker: Asker) -> v.Told:
+        """What happened, and what happens from now on."""
+        stream = self._session.stream
+        after = request.cursor if request.seconds is None else stream.before(time.time() - request.seconds)
+        after = min(after, stream.cursor)
+        while True:
+            found = stream.read(after, _LOOK_S if request.follow else 0.0)
+            for event in found:
+                asker.send(event)
+                after = event.cursor
+            if not request.follow or (stream.closed and not found):
+                return v.Told(after)
+            if asker.gone:
+                raise Gone
+
+    # -- doing -------------------------------------------------------------------------------------
+
+    def migrate(self, request: v.Migrate, asker: Asker) -> v.Migrated:
+        """Move a VM; whoever asked is told of that migration alone."""
+        given = dict(request.settings)
         chosen = migration_settings(given)
         if given:
             raise InputError(
                 f"unknown setting '{next(iter(given))}' for a migration\n    allowed: {', '.join(MIGRATION_SETTINGS)}"
             )
-        record = self._lab.migrator.reporting_to(progress).migrate(vm, to, chosen)
-        _, stun_ms = conclude.stun(record, self._session.instruments.take_heartbeats(vm))
-        return {
-            "vm": vm, "source": record.source, "destination": to,
-            "stun_ms": None if stun_ms is None else round(stun_ms, 3),
-            "precopy_s": round(record.precopy_s, 4), "rounds": record.rounds, "announce": chosen.announce,
-            "warnings": record.warnings,
-        }  # fmt: skip
+        record = self._lab.migrator.reporting_to(asker.tell).migrate(request.vm, request.to, chosen)
+        _, stun_ms = conclude.stun(record, self._session.instruments.take_heartbeats(request.vm))
+        return v.Migrated(
+            vm=request.vm,
+            source=record.source,
+            destination=request.to,
+            stun_ms=None if stun_ms is None else round(stun_ms, 3),
+            precopy_s=round(record.precopy_s, 4),
+            rounds=record.rounds,
+            announce=chosen.announce,
+            warnings=record.warnings,
+        )
 
-    def link(
-        self,
-        progress: Progress,
-        name: str,
-        action: Literal["show", "cut", "restore", "set"] = "show",
-        changes: Changes = Changes(),  # noqa: B008 - it is frozen
-        direction: Literal["both", "forward", "backward"] = "both",
-    ) -> dict[str, Any]:
+    def link(self, request: v.ChangeLink, asker: Asker) -> v.LinkState:
         """Cut, restore or change a link, or only show it."""
-        cable = self._network.cable(name)
+        name, cable = request.name, self._network.cable(request.name)
         with self._lock:
-            if action == "cut":
+            if request.action == "cut":
                 self._lab.cut(name)
-            elif action == "restore":
+            elif request.action == "restore":
                 self._lab.restore(name)
-            elif action == "set":
+            elif request.action == "set":
                 forward, backward = (
-                    changes.of(old) if direction in ("both", side) else old
+                    request.changes.of(old) if request.direction in ("both", side) else old
                     for side, old in (("forward", cable.link.forward), ("backward", cable.link.backward))
                 )
-                cable.impair(forward, backward)
-        return {**self._cable(name), "counters": cable.stats()}
+                self._network.impair(name, forward, backward)
+        return self._link(name, counters=cable.stats())
 
-    def links(self, progress: Progress) -> list[dict[str, Any]]:
-        """Every link, and how it is."""
-        return [self._cable(name) for name in self._network.cables]
-
-    def _cable(self, name: str) -> dict[str, Any]:
-        cable = self._network.cables[name]
-        return {
-            "link": name, "ends": [str(port) for port in cable.link.ends()], "up": cable.up, "how": cable.how,
-            "forward": _shown(cable.link.forward), "backward": _shown(cable.link.backward),
-        }  # fmt: skip
-
-    def stop(self, progress: Progress, node: str, service: str = "") -> dict[str, str]:
+    def stop(self, request: v.Stop, asker: Asker) -> v.Stopped:
         """Power off a hypervisor or gateway, end the controller, or one service of a node."""
+        node, service = request.node, request.service
         with self._lock:
             self._lab.stop(node, service)
-        return {"stopped": titled(node, service) if service else node}
+        return v.Stopped(titled(node, service) if service else node)
 
-    def start(self, progress: Progress, node: str, service: str = "") -> dict[str, str]:
+    def start(self, request: v.Start, asker: Asker) -> v.Started:
         """Power on what was stopped, or start a service."""
+        node, service = request.node, request.service
         with self._lock:
             if node == CONTROLLER and service in ("", AGENTS) and self._lab.controller.running:
                 raise SessionError("the controller is running already")
             self._lab.start(node, service)
-        return {"started": titled(node, service) if service else node}
+        return v.Started(titled(node, service) if service else node)
 
-    def logs(
-        self,
-        progress: Progress,
-        node: str,
-        service: str = "",
-        lines: Annotated[int, Meta(ge=0)] = 0,
-        after: dict[str, int] | None = None,
-        wait_s: Annotated[float, Meta(ge=0, le=60)] = 0.0,
-    ) -> dict[str, Lines]:
+    def logs(self, request: v.Logs, asker: Asker) -> dict[str, Lines]:
         """The last lines of a node's services' logs; or what came ``after`` positions in them, once anything does."""
+        node, service = request.node, request.service
         found = self._services(node)
         if node not in (CONTROLLER, *self._session.experiment.topology.by_name, *self._network.cables):
             raise InputError(not_one_of("node or link with services", node, self._owners()))
@@ -292,16 +295,13 @@ class Verbs:
         if not found:
             raise SessionError(f"{node} has no services now")
         logs = {name: process.log for name, process in found.items() if service in ("", name)}
-        if after is None:
-            return {name: log.last(lines) for name, log in logs.items()}
-        return news(logs, after, wait_s)
+        if request.after is None:
+            return {name: log.last(request.lines) for name, log in logs.items()}
+        return news(logs, request.after, request.wait_s)
 
-    def trace(self, progress: Progress, source: str, destination: str) -> Trace:
-        """Follow a packet."""
-        return trace(self._network, source, destination)
-
-    def capture_start(self, progress: Progress, link: str) -> dict[str, str]:
+    def capture_start(self, request: v.CaptureStart, asker: Asker) -> v.Capturing:
         """Begin to capture a link, whole frames."""
+        link = request.link
         cable = self._network.cable(link)
         with self._lock:
             if link in self._captures:
@@ -311,24 +311,26 @@ class Verbs:
                 self._network.services, [cable.link], WORK / "api", names, both_ends=False, snaplen=65535,
                 translated=self._network.translated,
             )  # fmt: skip
-        return {"link": link}
+        self._session.stream.tell(CaptureStarted(f"The capture of {link}", (link,)))
+        return v.Capturing(link)
 
-    def capture_stop(self, progress: Progress, link: str) -> dict[str, Any]:
+    def capture_stop(self, request: v.CaptureStop, asker: Asker) -> v.Captured:
         """End a capture and put its file into the run directory, where the command that asked picks it up."""
+        link = request.link
         with self._lock:
             capture = self._captures.pop(link, None)
         if capture is None:
             raise SessionError(f"link {link} is not being captured")
-        counts = capture.stop()
+        tell, what = self._session.stream.tell, f"The capture of {link}"
+        try:
+            counts = capture.stop()
+        except SessionError as error:
+            tell(CaptureEnded(what, failed=str(error)))
+            raise
+        frames, dropped = sum(c.frames for c in counts), sum(c.dropped for c in counts)
+        tell(CaptureEnded(what, frames, dropped))
         path = self._run_dir.path / f"capture-{time.monotonic_ns()}.pcapng"
         with output.refusals(path):
             shutil.copyfile(capture.files[link], path)
         note = incomplete("The capture", counts)
-        return {"file": path.name, "bytes": path.stat().st_size, "counts": counts, "note": note}
-
-
-def _shown(impairment: Impairment) -> dict[str, float]:
-    return {
-        "bandwidth_mbps": impairment.bandwidth_mbps, "delay_ms": impairment.delay_ms,
-        "jitter_ms": impairment.jitter_ms, "loss_percent": impairment.loss_percent,
-    }  # fmt: skip
+        return v.Captured(path.name, path.stat().st_size, frames, dropped, note)

@@ -21,12 +21,14 @@ from typing import Any, NoReturn
 
 from chimera.channel import Channel, answer, serve, tell
 from chimera.chosen import choose
+from chimera.events import Journal, Stream, shown
 from chimera.launch import CAPTURES, launch
 from chimera.model.errors import MachineError
 from chimera.model.result import Result
 from chimera.model.topology import Topology
 from chimera.net import rundir, sandbox, userland
-from chimera.session import Begun, Experiment, Session, begin, bring_up, prepare_topology, so_far
+from chimera.report.folders import EVENTS
+from chimera.session import WORK, Begun, Experiment, Session, begin, bring_up, prepare_topology, so_far
 
 
 @dataclass(frozen=True)
@@ -143,27 +145,29 @@ def _session(experiment: Experiment, capture: bool, channel: Channel, number: in
     The order's answer is which process this is, outside; ``told`` is where its launcher says so.
     """
     held: list[Held] = []
+    stream = Stream()
+    with shown(stream, partial(tell, channel)), Journal(stream, WORK / EVENTS) as journal:
 
-    def up() -> int:
-        session = bring_up(experiment, partial(tell, channel))
-        held.append(Held(session, begin(session, record_all=capture), channel))
-        return int(os.read(told, 16))
+        def up() -> int:
+            session = bring_up(experiment, stream)
+            held.append(Held(session, begin(session, record_all=capture), journal))
+            return int(os.read(told, 16))
 
-    answer(channel, number, up)
-    if held:
-        serve(channel, held[0].act)
+        answer(channel, number, up)
+        if held:
+            serve(channel, held[0].act)
     return 0
 
 
 class Held:
     """A lab that is up, and what is open in it."""
 
-    def __init__(self, session: Session, begun: Begun, channel: Channel) -> None:
-        self._session, self._begun, self._channel = session, begun, channel
+    def __init__(self, session: Session, begun: Begun, journal: Journal) -> None:
+        self._session, self._begun, self._journal = session, begun, journal
         self._numbers = count()
         self._open: dict[int, AbstractContextManager[None]] = {}
         self._moving: dict[int, threading.Thread] = {}
-        self._over: tuple[Result, dict[str, str]] | None = None
+        self._over: tuple[Result, dict[str, str], bytes] | None = None
         self._lock = threading.Lock()
 
     def act(self, name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
@@ -213,15 +217,19 @@ class Held:
         with self._lock:
             return self._so_far(outside_s, over=False) if self._over is None else self._over[0]
 
-    def finish(self, outside_s: float) -> tuple[Result, dict[str, str]]:
-        """End all recordings: the result, and the capture files by link, as paths in the sandbox."""
+    def events(self) -> bytes:
+        """Everything that happened until now, an event as JSON a line."""
+        return self._journal.text()
+
+    def finish(self, outside_s: float) -> tuple[Result, dict[str, str], bytes]:
+        """End all recordings: the result, the capture files by link, as paths in the sandbox, and all events."""
         with self._lock:
             if self._over is None:
                 result = self._so_far(outside_s, over=True)
                 files = {link: str(path) for link, path in self._session.instruments.recordings.items()}
-                self._over = replace(result, captures=[f"{CAPTURES}/{link}.pcapng" for link in files]), files
+                result = replace(result, captures=[f"{CAPTURES}/{link}.pcapng" for link in files])
+                self._over = result, files, self.events()
             return self._over
 
     def _so_far(self, outside_s: float, *, over: bool) -> Result:
-        progress = partial(tell, self._channel)
-        return so_far(self._session, self._begun, progress, over=over, outside_s=outside_s)
+        return so_far(self._session, self._begun, self._journal, over=over, outside_s=outside_s)

@@ -48,14 +48,14 @@ from chimera.inside import Hold, Run, need_root
 from chimera.launch import CAPTURES
 from chimera.load import load_topology, parse_topology
 from chimera.model.errors import InputError, SessionError
-from chimera.model.record import Moment
+from chimera.model.events import Event, event_from_json
 from chimera.model.result import Expectation, Result
 from chimera.model.settings import DEFAULT_OVERLAY, DEFAULT_TOPOLOGY
 from chimera.model.topology import Endpoint, Topology
 from chimera.net import netns
 from chimera.net.gate import Gate
 from chimera.net.mn import LabNet, mininet_view
-from chimera.report.folders import REPORT, RESULT
+from chimera.report.folders import EVENTS, REPORT, RESULT
 from chimera.report.html import write_html
 from chimera.report.json import write_json
 from chimera.scenario import lab as scenario
@@ -221,6 +221,7 @@ class Lab(scenario.Lab):
         self._net: LabNet | None = None
         self._result: Result | None = None
         self._captures: dict[str, BinaryIO] = {}
+        self._events = b""
         self._claims: list[Expectation] = []
         self._children_s = 0.0
         self.settings = {}
@@ -233,7 +234,7 @@ class Lab(scenario.Lab):
         return f"<Lab {self.topology.name} over {self._experiment.overlay.name}, {state}>"
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("network", "migrator", "controller", "observer"):
+        if name in ("network", "migrator", "controller", "observer", "tell"):
             raise AttributeError(f"'{name}' is in the lab's own process: use the lab's verbs, or lab.net")
         raise AttributeError(f"'Lab' object has no attribute '{name}'")
 
@@ -291,7 +292,7 @@ class Lab(scenario.Lab):
     def _finish(self) -> None:
         """Take stock for the last time; capture files are held open, as the sandbox takes their names with it."""
         assert self._gate
-        result, files = self._ask("finish", self._outside_s())
+        result, files, self._events = self._ask("finish", self._outside_s())
         self._captures = self._gate.do(lambda: {link: _hold_open(path) for link, path in files.items()})
         self._result = result
 
@@ -319,8 +320,19 @@ class Lab(scenario.Lab):
         found: Result = self._result or self._ask("result", self._outside_s())
         return replace(found, expectations=[*self._claims])
 
+    def events(self) -> list[Event]:
+        """Everything that happened until now, as ``lab events`` shows it: ``event.t``, ``event.text`` and more by kind.
+
+        Raises:
+            SessionError: the lab is not up, or ended before anything could be taken from it.
+        """
+        return [event_from_json(line) for line in self._told().splitlines()]
+
+    def _told(self) -> bytes:
+        return self._events or bytes(self._ask("events"))
+
     def report(self, out: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Write ``result.json``, ``report.html`` and, once the lab is down, what ``capture`` recorded to a folder.
+        """Write ``result.json``, ``report.html``, ``events.jsonl`` and, once the lab is down, captures to a folder.
 
         Returns the path of the page.
 
@@ -329,12 +341,13 @@ class Lab(scenario.Lab):
         """
         folder = Path(out).absolute()
         _check_out(folder, force)
-        result = self.result()
+        result, told = self.result(), self._told()
         with output.staged(folder, "", f"python-{os.getpid()}-{threading.get_ident()}") as staging:
             assert staging
             with output.refusals(folder):
                 write_json(result, staging / RESULT)
                 write_html(result, staging / REPORT)
+                (staging / EVENTS).write_bytes(told)
                 if self._captures:
                     (staging / CAPTURES).mkdir()
                 for link, file in self._captures.items():
@@ -353,11 +366,6 @@ class Lab(scenario.Lab):
     def topology(self) -> Topology:
         """What the lab was built from."""
         return self._experiment.topology
-
-    @property
-    def moments(self) -> list[Moment]:  # type: ignore[override]  # a field there, asked for here
-        """What verbs did, and when."""
-        return list(self._ask("value", "moments"))
 
     @property
     def notes(self) -> list[str]:  # type: ignore[override]

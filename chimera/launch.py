@@ -16,7 +16,7 @@ from chimera.model.errors import InputError, LabError, SessionError
 from chimera.model.result import Result
 from chimera.net import rundir, sandbox
 from chimera.net.sandbox import Child
-from chimera.report.folders import REPORT, RESULT
+from chimera.report.folders import EVENTS, REPORT, RESULT
 from chimera.report.html import write_html
 from chimera.report.json import write_json
 from chimera.session import Experiment, Progress
@@ -29,7 +29,7 @@ _BY_SIGNAL = 128  # statuses from here on: what a signal ended
 def launch(
     experiment: Experiment, *, out: Path | None, below: str = "", record_all: bool, progress: Progress
 ) -> Result:
-    """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html`` and captures.
+    """Run an experiment in a sandbox of its own and write ``result.json``, ``report.html``, ``events.jsonl``, captures.
 
     They go to ``out/below``, where they are given: ``out`` as the user named it, ``below`` without following links.
 
@@ -119,5 +119,8 @@ def _inside(
             for name, path in instruments.recordings.items():
                 shutil.copyfile(path, partial / CAPTURES / f"{name}.pcapng")
         result = replace(result, captures=[f"{CAPTURES}/{name}.pcapng" for name in instruments.recordings])
+    if partial:
+        with output.refusals(shown):
+            shutil.copyfile(session.WORK / EVENTS, partial / EVENTS)
     handover.write_bytes(to_json(result))
     return 0

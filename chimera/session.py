@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from chimera import __version__, namespaces, share
+from chimera.events import Journal, Stream, shown
 from chimera.load import TOPOLOGY_SETTINGS, load_topology, take_settings
 from chimera.measure import conclude, explain, fitness, links, loops, state
 from chimera.measure.instruments import Instruments
 from chimera.model.control import Inventory
 from chimera.model.errors import InputError, MigrationAborted, did_you_mean
-from chimera.model.record import Moment
+from chimera.model.events import (
+    Checked,
+    ControlMessages,
+    Counters,
+    Dropped,
+    Event,
+    LabUp,
+    ServiceChanged,
+    is_turning_point,
+)
 from chimera.model.result import (
     Control,
     ControlMark,
@@ -40,11 +50,12 @@ from chimera.net.controller import API, Controller
 from chimera.net.machine import need_translators, need_tun
 from chimera.net.network import Network, Wiring
 from chimera.net.ovs import FOLDER as OVS_FOLDER
-from chimera.net.services import Supervisor
+from chimera.net.services import Process, Supervisor
 from chimera.net.tools import native_tool
 from chimera.overlay import ports, registry
 from chimera.overlay.base import Overlay, check_options
 from chimera.overlay.mtu import fits, mtu_of, packet_limit
+from chimera.report.folders import EVENTS
 from chimera.report.maps import map_of
 from chimera.scenario.figures import holds
 from chimera.scenario.lab import Expect, Lab
@@ -197,6 +208,7 @@ class Session:
     experiment: Experiment
     lab: Lab
     instruments: Instruments
+    stream: Stream
     links: list[LinkReport]
     started: float  # seconds since the epoch
     up_s: float
@@ -212,19 +224,16 @@ class Session:
         return self.lab.controller
 
 
-def bring_up(experiment: Experiment, progress: Progress) -> Session:
+def bring_up(experiment: Experiment, stream: Stream) -> Session:
     """Build the network, start its control plane, and return when every flow is where it should be."""
     started = time.time()
-    progress(experiment.mtu.consequence)
-
-    def changed(node: str, name: str, state: State, detail: str) -> None:
-        if state is State.FAILED:
-            progress(f"{titled(node, name)} failed: {detail}")
-
-    services = Supervisor(changed)
-    controller = Controller(experiment.inventory, services=services)
+    stream.say(experiment.mtu.consequence)
+    services = Supervisor(lambda process: stream.tell(_service_changed(process)))
+    controller = Controller(experiment.inventory, services=services, tell=stream.tell)
     controller.start()
-    built = Network(experiment.topology, experiment.underlay, experiment.wiring, controller.target, progress, services)
+    built = Network(
+        experiment.topology, experiment.underlay, experiment.wiring, controller.target, stream.tell, services
+    )
 
     def route(verb: str, prefix: str, switch: str) -> None:
         if verb == "advertise":
@@ -234,19 +243,28 @@ def bring_up(experiment: Experiment, progress: Progress) -> Session:
 
     controller.on_route = route
     measured: list[LinkReport] = []
-    built.up(measure_links=lambda net: measured.extend(_measure_links(net, progress)))
-    progress("waiting for the controller to program every switch")
+    built.up(measure_links=lambda net: measured.extend(_measure_links(net, stream.say)))
+    stream.say("waiting for the controller to program every switch")
     controller.wait_synced(built.switches_on(), built.interfaces_on())
     instruments = Instruments(
-        experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated, services
+        experiment.topology, experiment.underlay, WORK, lambda: built.location, built.translated, services, stream.tell
     )
     wait_wired = controller.wait_wired if experiment.overlay.programs_vms else _wired_already
-    migrator = Migrator(built, progress, wait_wired, instruments.responding)
+    migrator = Migrator(built, stream.tell, wait_wired, instruments.responding)
     controller.log.migrations = migrator.records
-    lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, progress)
+    lab = Lab(built, migrator, controller, instruments, experiment.settings, experiment.migration, stream.tell)
     up_s = time.time() - started
-    progress(f"up in {up_s:.2f} s")
-    return Session(experiment, lab, instruments, measured, started, up_s)
+    topology, overlay, options = experiment.topology.name, experiment.overlay.name, experiment.options
+    stream.tell(LabUp(topology, overlay, options, round(up_s, 3), __version__, t=started + up_s))
+    return Session(experiment, lab, instruments, stream, measured, started, up_s)
+
+
+def _service_changed(process: Process) -> ServiceChanged:
+    """The event of what has just happened to a service."""
+    service = process.service
+    return ServiceChanged(
+        service.node, service.name, process.state, process.detail, service.transient, t=process.since
+    )  # fmt: skip
 
 
 def _wired_already(interface: str, switch: str) -> str:
@@ -266,15 +284,23 @@ def _measure_links(built: Network, progress: Progress) -> list[LinkReport]:
 
 def run(experiment: Experiment, *, progress: Progress, record_all: bool = False) -> tuple[Result, Instruments]:
     """One scenario, from nothing to its result; ``down_s`` is for the launcher to fill in."""
+    stream = Stream()
+    with shown(stream, progress), Journal(stream, WORK / EVENTS) as journal:
+        return _run(experiment, stream, journal, record_all)
+
+
+def _run(experiment: Experiment, stream: Stream, journal: Journal, record_all: bool) -> tuple[Result, Instruments]:
     assert experiment.script is not None
     experiment.script.load()
-    session = bring_up(experiment, progress)
+    session = bring_up(experiment, stream)
     begun = begin(session, record_all=record_all)
     cut_short = _play(experiment.script, session.lab)
-    result = so_far(session, begun, progress, over=True)
+    result = so_far(session, begun, journal, over=True)
     expect = Expect()
     _check(experiment.script, result, expect, cut_short)
     _check_lab(result, experiment.expectations, expect)
+    for found in expect.found:
+        stream.tell(Checked(found.name, found.passed, found.detail))
     return replace(result, expectations=[*expect.found]), session.instruments
 
 
@@ -294,7 +320,7 @@ def begin(session: Session, *, record_all: bool = False) -> Begun:
     return Begun(now, processors.read(), session.network.line_times())
 
 
-def so_far(session: Session, begun: Begun, progress: Progress, *, over: bool, outside_s: float = 0.0) -> Result:
+def so_far(session: Session, begun: Begun, journal: Journal, *, over: bool, outside_s: float = 0.0) -> Result:
     """Everything that was measured since then; where it is ``over``, nothing is recorded any more.
 
     ``outside_s`` is processor time of programs of the lab that were children of a process outside the sandbox, and so
@@ -303,12 +329,13 @@ def so_far(session: Session, begun: Begun, progress: Progress, *, over: bool, ou
     after = processors.read(), session.network.line_times()
     after = replace(after[0], own=after[0].own + outside_s), after[1]
     run_s = time.time() - begun.time
-    progress("reading the recordings")
+    session.stream.say("reading the recordings")
     if over:
         session.instruments.finish()
     else:
         session.instruments.flush()
-    result = report(session, run_s)
+    session.controller.settle()
+    result = report(session, run_s, journal.read())
     machine = fitness.judge(begun.processors, begun.lines, *after, result.migrations)
     return replace(result, machine=machine)
 
@@ -334,21 +361,22 @@ def _check(script: Script, result: Result, expect: Expect, cut_short: str) -> No
         expect("everything that is expected was there to be looked at", False, f"{type(error).__name__}: {error}")
 
 
-def report(session: Session, run_s: float) -> Result:
-    """Everything that was measured until now."""
+def report(session: Session, run_s: float, told: Sequence[Event]) -> Result:
+    """Everything that was measured until now, and what was ``told`` of it."""
     experiment, instruments, lab = session.experiment, session.instruments, session.lab
     origin = session.started + session.up_s
     records = lab.migrator.records
-    moved = conclude.migrations(records, instruments, origin)
+    moved = conclude.migrations(records, instruments, origin, told)
     found_paths = conclude.path_reports(instruments)
     flooded = conclude.bum(instruments, records, experiment.wiring.segments_at)
     on_the_wire = conclude.wire(instruments)
     hints = explain.notes(experiment.overlay.name, experiment.options, moved, found_paths, flooded, on_the_wire)
-    if session.controller.log.forgotten:
-        count = session.controller.log.forgotten
-        hints.append(f"{count} control messages near migrations are counted, and too many to be shown one by one")
-    failed = [failure.told(origin) for failure in session.network.services.failures]
-    refused = [f"a switch refused: {text}" for text in session.controller.errors]
+    if missed := sum(event.count for event in told if isinstance(event, Dropped)):
+        hints.append(f"{missed} events came faster than they could be written down, and are not shown")
+    failed = _failures(told, origin)
+    held = state.states(session.network)
+    for name, counted in held.items():
+        session.stream.tell(Counters(name, asdict(counted)))
     if not fits(experiment.mtu):
         hints = [experiment.mtu.consequence, *hints]
     return Result(
@@ -362,10 +390,10 @@ def report(session: Session, run_s: float) -> Result:
         entropy=instruments.entropy,
         loops=loops.loops(instruments.circles, instruments.streams),
         bum=flooded,
-        control=_control(session, origin),
-        state=state.states(session.network),
-        notes=[*instruments.losses, *lab.notes, *hints, *failed, *refused],
-        marks=[_mark(moment, origin) for moment in sorted([*lab.moments, *_failed(session)], key=lambda m: m.start)],
+        control=_control(session, origin, told),
+        state=held,
+        notes=[*instruments.losses, *lab.notes, *hints, *failed, *session.controller.errors],
+        marks=_marks(told, origin),
         map=map_of(experiment.topology),
     )
 
@@ -387,22 +415,41 @@ def _lab_info(session: Session) -> LabInfo:
     )
 
 
-def _control(session: Session, origin: float) -> Control:
+def _control(session: Session, origin: float, told: Iterable[Event]) -> Control:
     """Control messages by type, from the controller's own count of what it sent and received."""
     log = session.controller.log
-    near = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in log.near()]
-    return Control(dict(log.counts), log.bytes, near)
+    near = sorted((m for event in told if isinstance(event, ControlMessages) for m in event.near), key=lambda m: m.t)
+    marks = [ControlMark(round(m.t - origin, 5), m.type, m.node, m.bytes) for m in near]
+    return Control(dict(log.counts), log.bytes, marks)
 
 
-def _failed(session: Session) -> Iterator[Moment]:
-    """What services that ended on their own add to the timeline."""
-    for failure in session.network.services.failures:
-        text = f"{titled(failure.node, failure.name)} ended ({failure.detail})"
-        yield Moment(failure.time, failure.again or failure.time, text)
+def _failures(told: Iterable[Event], origin: float) -> list[str]:
+    """A sentence on each time that a service ended on its own, and whether it was ready again."""
+    sentences = []
+    failed: dict[tuple[str, str], tuple[float, str]] = {}  # when it did first, and what was said last
+    changes = (event for event in told if isinstance(event, ServiceChanged) and not event.transient)
+    for event in changes:
+        service = event.node, event.service
+        if event.state is State.FAILED:
+            first, _ = failed.pop(service, (event.t, ""))
+            failed[service] = first, event.detail
+        elif event.state in (State.READY, State.ENDED) and service in failed:
+            first, detail = failed.pop(service)
+            again = f", and was ready again {event.t - first:.2f} s later" if event.state is State.READY else ""
+            sentences.append((first, service, detail, again))
+    sentences += [(first, service, detail, "") for service, (first, detail) in failed.items()]
+    return [
+        f"{titled(*service)} ended on its own at {first - origin:.2f} s ({detail}){again}"
+        for first, service, detail, again in sorted(sentences)
+    ]
 
 
-def _mark(moment: Moment, origin: float) -> Mark:
-    return Mark(round(moment.start - origin, 4), moment.text)
+def _marks(told: Iterable[Event], origin: float) -> list[Mark]:
+    """What was done to the lab since it was up, and what broke."""
+    since = sorted(
+        (event for event in told if event.t >= origin and is_turning_point(event)), key=lambda event: event.t
+    )
+    return [Mark(round(event.t - origin, 4), event.text) for event in since]
 
 
 def _check_lab(result: Result, expectations: Mapping[str, str], expect: Expect) -> None:

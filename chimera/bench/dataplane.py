@@ -17,6 +17,7 @@ from pathlib import Path
 
 from chimera.bench.floor import plain_bridge
 from chimera.bench.isolated import standing
+from chimera.events import Stream
 from chimera.measure.probes import read_stream
 from chimera.measure.recorder import Recorder
 from chimera.net import netns
@@ -138,7 +139,7 @@ def _overlay(experiment: Experiment) -> Ends:
     """A lab that is up, and two of its VMs that are not at one hypervisor."""
     vms = experiment.topology.vms
     far = next(vm for vm in vms if vm.hypervisor != vms[0].hypervisor)
-    bring_up(experiment, lambda text: None)
+    bring_up(experiment, Stream())
     return vms[0].name, far.name, far.ip.partition("/")[0]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from chimera.bench.floor import floor, proportional_memory_mb
 from chimera.bench.isolated import isolated
+from chimera.events import Stream
 from chimera.load import parse_topology
 from chimera.net.stock import one_switch_for_all, stock_mininet
 from chimera.session import bring_up, prepare_topology
@@ -74,7 +75,7 @@ def _lab(vms: int) -> Row:
 
     def measure(tell: Callable[[dict[str, float]], None]) -> None:
         begin = time.monotonic()
-        bring_up(experiment, lambda text: None)
+        bring_up(experiment, Stream())
         start_s = time.monotonic() - begin
         tell({"start_s": start_s, "memory_mb": proportional_memory_mb()})
 

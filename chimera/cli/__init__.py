@@ -30,6 +30,7 @@ COMMANDS = {
     "capture": ("chimera.cli.capture:capture", "Capture a link of a running lab into a pcapng file."),
     "trace": ("chimera.cli.trace:trace", "Follow a packet from VM to VM: headers and flows at each hop."),
     "inspect": ("chimera.cli.inspect:inspect", "Everything known about a running lab, or a node or link of it."),
+    "events": ("chimera.cli.events:events", "What happened in a lab or a run, and what happens now."),
     "graph": ("chimera.cli.graph:graph", "Draw a topology as SVG."),
     "validate": ("chimera.cli.files:validate", "Check a topology or lab file."),
     "schema": ("chimera.cli.files:schema", "Print the JSON Schema of topology or lab files."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from chimera.cli import common
@@ -23,17 +25,18 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
 
     Exit status 1 where the VM moved and something went wrong all the same: the last lines say what.
     """
-    show = common.progress(quiet)
-    done = ask(lab_name, "migrate", vm=vm, to=hypervisor, settings=common.parse_settings(settings), progress=show)
-    rounds = len(done["rounds"])
-    stunned = "the stun was not measured" if done["stun_ms"] is None else f"stunned for {done['stun_ms']:.1f} ms"
+    from chimera.model.verbs import Migrate
+
+    done = ask(lab_name, Migrate(vm, hypervisor, common.parse_settings(settings)), common.show_events(quiet))
+    rounds = len(done.rounds)
+    stunned = "the stun was not measured" if done.stun_ms is None else f"stunned for {done.stun_ms:.1f} ms"
     click.echo(
-        f"{vm}: {done['source']} → {done['destination']}, "
-        f"pre-copy {done['precopy_s']:.2f} s in {rounds} round{'' if rounds == 1 else 's'}, {stunned}"
+        f"{vm}: {done.source} → {done.destination}, "
+        f"pre-copy {done.precopy_s:.2f} s in {rounds} round{'' if rounds == 1 else 's'}, {stunned}"
     )
-    for warning in done["warnings"]:
+    for warning in done.warnings:
         click.echo(f"  warning: {warning}")
-    if done["warnings"]:
+    if done.warnings:
         raise click.exceptions.Exit(1)
 
 
@@ -47,8 +50,9 @@ def migrate(vm: str, hypervisor: str, lab_name: str | None, settings: tuple[str,
 @click.option("--bandwidth", type=common.Decimal(0), metavar="MBPS", help="Bandwidth, 0 for unlimited.")
 @click.option("--direction", type=click.Choice(["both", "forward", "backward"]), default="both", show_default=True)
 def link(
-    name: str, action: str, lab_name: str | None, delay: float | None, jitter: float | None, loss: float | None,
-    bandwidth: float | None, direction: str,
+    name: str, action: Literal["show", "cut", "restore", "set"], lab_name: str | None, delay: float | None,
+    jitter: float | None, loss: float | None, bandwidth: float | None,
+    direction: Literal["both", "forward", "backward"],
 ) -> None:  # fmt: skip
     """Show link NAME, cut or restore it, or set what it does to frames; without a name, list the links.
 
@@ -63,19 +67,22 @@ def link(
         raise click.UsageError("nothing to set: give --delay, --jitter, --loss or --bandwidth")
     if action != "set" and changes:
         raise click.UsageError(f"--{next(iter(changes)).partition('_')[0]} goes with 'set'")
+    from chimera.model.events import impairment
+    from chimera.model.verbs import ChangeLink, Changes, Links
+
     if not name:
         from chimera.cli.inspect import links
 
-        links(ask(lab_name, "links"))
+        every = ask(lab_name, Links())
+        links(every)
         return
-    found = ask(lab_name, "link", name=name, action=action, changes=changes, direction=direction)
-    click.echo(f"{found['link']}: {'up' if found['up'] else 'cut'} ({found['how']})")
-    from chimera.cli.tables import impairment
-
-    a, b = found["ends"]
-    for side, counted, way in (("forward", "fwd", f"{a} → {b}"), ("backward", "bwd", f"{b} → {a}")):
-        click.echo(f"  {side} ({way}): {impairment(found[side]) or 'not impaired'}")
-        counters = found["counters"].get(counted, {})
+    found = ask(lab_name, ChangeLink(name, action, Changes(**changes), direction))
+    click.echo(f"{found.link}: {'up' if found.up else 'cut'} ({found.how})")
+    a, b = found.ends
+    ways = (("forward", "fwd", f"{a} → {b}", found.forward), ("backward", "bwd", f"{b} → {a}", found.backward))
+    for side, counted, way, does in ways:
+        click.echo(f"  {side} ({way}): {impairment(does)}")
+        counters = found.counters.get(counted, {}) if found.counters else {}
         shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counters.items() if value)
         if counters:
             click.echo(f"    so far: {shown or 'nothing'}")

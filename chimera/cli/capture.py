@@ -26,26 +26,27 @@ def capture(link: str, out: Path | None, seconds: float, lab_name: str | None) -
 
     from chimera import output
     from chimera.measure.wireshark import decode_as
+    from chimera.model.verbs import CaptureStart, CaptureStop
     from chimera.net import rundir
 
     path = rundir.find(lab_name)
     target = out or Path(f"{link}.pcapng")
     with output.refusals(target), output.replacing(target) as file:
-        ask(lab_name, "capture_start", link=link)
+        ask(lab_name, CaptureStart(link))
         try:
             click.echo(f"capturing {link} for {seconds:g} s", err=True)
             time.sleep(seconds)
         finally:
-            found = ask(lab_name, "capture_stop", link=link)
-        handover = path / found["file"]
+            found = ask(lab_name, CaptureStop(link))
+        handover = path / found.file
         try:
             told = decode_as(handover)
             with handover.open("rb") as captured:
                 shutil.copyfileobj(captured, file)
         finally:
             handover.unlink()
-    click.echo(f"{target}: {found['bytes']} bytes", err=output.is_stdout(target))
-    if found["note"]:
-        click.echo(found["note"], err=True)
+    click.echo(f"{target}: {found.bytes} bytes", err=output.is_stdout(target))
+    if found.note:
+        click.echo(found.note, err=True)
     if told:
         click.echo(f"to decode it: tshark -r {target} {' '.join(f'-d {d}' for d in told)}", err=True)

@@ -8,13 +8,16 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chimera import share
 from chimera.model import numbers
 from chimera.model.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    from chimera.model.events import Event
 
 
 class Whole(click.IntRange):
@@ -148,6 +151,14 @@ def need_root() -> None:
     need_addresses()
     if os.geteuid() != 0:
         raise MachineError("starting a lab needs root", f"sudo lab {' '.join(sys.argv[1:])}")
+
+
+def show_events(quiet: bool = False) -> Callable[[Event], None]:
+    """A function that prints those of a lab's events that say how far it is."""
+    from chimera.model.events import is_progress
+
+    show = progress(quiet)
+    return lambda event: show(event.text) if is_progress(event) else None
 
 
 def progress(quiet: bool = False) -> Callable[[str], None]:

@@ -40,12 +40,14 @@ def execute(words: tuple[str, ...], every: bool, lab_name: str | None) -> None:
     argv = command[1:] if command[:1] == ("--",) else command
     if not argv:
         raise click.UsageError("no program to run: give it after '--'")
-    known = ask(lab_name, "names")
+    from chimera.model.verbs import Names
+
+    known = ask(lab_name, Names())
     if every:
-        failed = [vm for vm in known["vms"] if _titled(lab_name, vm, argv)]
+        failed = [vm for vm in known.vms if _titled(lab_name, vm, argv)]
         raise click.exceptions.Exit(1 if failed else 0)
-    if node not in known["nodes"]:
-        raise InputError(not_one_of("node", node, known["nodes"]))
+    if node not in known.nodes:
+        raise InputError(not_one_of("node", node, known.nodes))
     raise click.exceptions.Exit(_run(lab_name, node, argv))
 
 
@@ -73,15 +75,18 @@ def cli(lab_name: str | None) -> None:
     Example:  sudo lab cli
     """
     from chimera import api
+    from chimera.model.verbs import ChangeLink, Inspect
     from chimera.net import rundir
 
     path = rundir.find(lab_name)
 
     def place() -> dict[str, str]:
-        return dict(api.ask(path / "api.sock", "inspect")["location"])
+        everything = api.ask(path / "api.sock", Inspect()).lab
+        assert everything
+        return everything.location
 
     def set_link(name: str, up: bool) -> None:
-        api.ask(path / "api.sock", "link", name=name, action="restore" if up else "cut", changes={}, direction="both")
+        api.ask(path / "api.sock", ChangeLink(name, "restore" if up else "cut"))
 
     def talk() -> None:
         from chimera.net.mn import mininet_view, run_cli

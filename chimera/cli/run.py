@@ -31,7 +31,9 @@ def _complete_overlays(context: click.Context, parameter: click.Parameter, typed
 )
 @click.option("--wires", is_flag=True, help="Also run every other wire format of each overlay.")
 @common.set_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for result.json, report.html and captures.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for result.json, report.html, events.jsonl and captures."
+)
 @click.option("--force", is_flag=True, help="Replace the result that is in the folder.")
 @click.option("--capture", is_flag=True, help="Also write one pcapng file per link (needs --out).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result alone, as JSON, on stdout.")

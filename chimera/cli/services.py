@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chimera.cli import common
 from chimera.cli.status import ask, lab_option
 from chimera.model.errors import LabError
+from chimera.model.service import Lines
+
+if TYPE_CHECKING:
+    from chimera.model.verbs import Logs
 
 _NEWS_S = 10.0  # how long the lab waits for something new before it is asked again
 
 
 def _known(context: click.Context) -> dict[str, list[str]]:
     """Services by node, of the lab that the command line is for."""
+    from chimera.model.verbs import Names
+
     try:
-        return dict(ask(context.params.get("lab_name") or os.environ.get("LAB"), "names")["services"])
+        return ask(context.params.get("lab_name") or os.environ.get("LAB"), Names()).services
     except LabError:
         return {}  # no lab, or several: nothing to offer
 
@@ -52,7 +58,9 @@ def stop(node: str, service: str, lab_name: str | None) -> None:
     Example:  sudo lab stop controller
               sudo lab stop hv1 ovs-vswitchd
     """
-    click.echo(f"{ask(lab_name, 'stop', node=node, service=service)['stopped']} is stopped")
+    from chimera.model.verbs import Stop
+
+    click.echo(f"{ask(lab_name, Stop(node, service)).stopped} is stopped")
 
 
 @click.command()
@@ -67,7 +75,9 @@ def start(node: str, service: str, lab_name: str | None) -> None:
     Example:  sudo lab start controller
               sudo lab start hv1 ovs-vswitchd
     """
-    click.echo(f"{ask(lab_name, 'start', node=node, service=service)['started']} is running")
+    from chimera.model.verbs import Start
+
+    click.echo(f"{ask(lab_name, Start(node, service)).started} is running")
 
 
 @click.command()
@@ -84,13 +94,14 @@ def logs(node: str, service: str, lab_name: str | None, lines: int, follow: bool
               sudo lab logs controller -f
     """
     from chimera.cli import Interrupted
+    from chimera.model.verbs import Logs
 
-    shown = ""
+    shown, last = "", Logs(node, service, lines)
     try:
-        for found in _following(lab_name, node, service, lines) if follow else [_last(lab_name, node, service, lines)]:
+        for found in _following(lab_name, last) if follow else [ask(lab_name, last)]:
             for name, log in found.items():
-                if log["text"] or not follow:
-                    shown = _print(name, log["text"], shown, titled=len(found) > 1)
+                if log.text or not follow:
+                    shown = _print(name, log.text, shown, titled=len(found) > 1)
     except Interrupted:
         raise click.exceptions.Exit(130) from None  # the lab goes on: there is nothing to say
 
@@ -104,21 +115,17 @@ def _print(name: str, text: str, before: str, *, titled: bool) -> str:
     return name
 
 
-def _last(lab_name: str | None, node: str, service: str, lines: int) -> dict[str, Any]:
-    found: dict[str, Any] = ask(lab_name, "logs", node=node, service=service, lines=lines)
-    return found
-
-
-def _following(lab_name: str | None, node: str, service: str, lines: int) -> Iterator[dict[str, Any]]:
+def _following(lab_name: str | None, last: Logs) -> Iterator[dict[str, Lines]]:
     """The last lines, then what is added to them, until the lab ends."""
     from chimera.api import RemoteError
+    from chimera.model.verbs import Logs
 
-    found = _last(lab_name, node, service, lines)
+    found = ask(lab_name, last)
     while True:
         yield found
-        ends = {name: log["end"] for name, log in found.items()}
+        ends = {name: log.end for name, log in found.items()}
         try:
-            found = ask(lab_name, "logs", node=node, service=service, after=ends, wait_s=_NEWS_S)
+            found = ask(lab_name, Logs(last.node, last.service, after=ends, wait_s=_NEWS_S))
         except RemoteError:
             raise
         except LabError:

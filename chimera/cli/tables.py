@@ -30,10 +30,3 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         drawn.add_row(*(Text("" if row[i] is None else str(row[i])) for i in kept))
     terminal = sys.stdout.isatty()
     Console(width=None if terminal else _PIPE_WIDTH, highlight=False).print(drawn, "")
-
-
-def impairment(values: dict[str, float]) -> str:
-    """What a link does to frames in one direction: ``10 ms, 1000 Mbit/s``."""
-    units = (("delay_ms", "{:g} ms"), ("jitter_ms", "±{:g} ms"), ("loss_percent", "{:g} % loss"),
-             ("bandwidth_mbps", "{:g} Mbit/s"))  # fmt: skip
-    return ", ".join(text.format(values[key]) for key, text in units if values.get(key))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from chimera.cli.status import ask, complete, lab_option
+
+if TYPE_CHECKING:
+    from chimera.model.hop import Trace
 
 _ASIDE = re.compile(r", (?:priority \d+|cookie 0x[0-9a-f]+)")  # of a flow, what only -v shows
 
@@ -30,32 +32,35 @@ def trace(source: str, destination: str, lab_name: str | None, verbose: bool, as
     \b
     Example:  sudo lab trace web1 web4
     """
-    found = ask(lab_name, "trace", source=source, destination=destination)
+    from chimera.model.codec import to_json
+    from chimera.model.verbs import TracePacket
+
+    found = ask(lab_name, TracePacket(source, destination))
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(to_json(found, indent=2).decode())
     else:
         _print(found, verbose)
-    if not found["delivered"]:
+    if not found.delivered:
         raise click.exceptions.Exit(1)
 
 
-def _print(found: dict[str, Any], verbose: bool) -> None:
+def _print(found: Trace, verbose: bool) -> None:
     before: list[str] = []
-    width = max((len(f"{hop['node']}:{hop['interface']}") for hop in found["hops"]), default=0)
-    for hop in found["hops"]:
-        arrow = "→" if hop["direction"] == "out" else "←"
-        place = f"{hop['node']}:{hop['interface']}"
-        shown = hop["headers"] if verbose or not before else list(changes(before, hop["headers"]))
-        line = f"{hop['us']:9.1f} µs  {arrow} {place:<{width}}  {hop['bytes']:>5} bytes  {' | '.join(shown)}"
+    width = max((len(f"{hop.node}:{hop.interface}") for hop in found.hops), default=0)
+    for hop in found.hops:
+        arrow = "→" if hop.direction == "out" else "←"
+        place = f"{hop.node}:{hop.interface}"
+        shown = hop.headers if verbose or not before else list(changes(before, hop.headers))
+        line = f"{hop.us:9.1f} µs  {arrow} {place:<{width}}  {hop.bytes:>5} bytes  {' | '.join(shown)}"
         click.echo(line.rstrip())
-        for flow in hop["flows"]:
+        for flow in hop.flows:
             click.echo(f"{'':16}{flow if verbose else _ASIDE.sub('', flow)}")
-        before = hop["headers"]
-    if found["note"]:
-        click.echo(found["note"], err=True)
-    if not found["delivered"]:
-        last = found["hops"][-1] if found["hops"] else None
-        where = f"it was last seen at {last['node']}:{last['interface']}" if last else "no interface saw it"
+        before = hop.headers
+    if found.note:
+        click.echo(found.note, err=True)
+    if not found.delivered:
+        last = found.hops[-1] if found.hops else None
+        where = f"it was last seen at {last.node}:{last.interface}" if last else "no interface saw it"
         click.echo(f"not delivered: {where}", err=True)
 
 

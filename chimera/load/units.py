@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from chimera.load.problems import Refused
 from chimera.model.errors import did_you_mean
+from chimera.model.topology import MAX_BANDWIDTH_MBPS, MAX_DELAY_MS, MAX_LOSS_PERCENT
 
 _WRITTEN = re.compile(r"([+-]?)([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([^\s0-9.].*)?")
 
@@ -81,14 +82,14 @@ BANDWIDTH = Quantity(
         **{"Mbps": 1.0, "Gbps": 1e3, "kbps": 1e-3, "Mbit": 1.0, "Gbit": 1e3, "kbit": 1e-3},
     },
     0.01,
-    400_000,
+    MAX_BANDWIDTH_MBPS,
     "100 Mbit/s",
     {"unlimited": 0.0},
 )
 DELAY = Quantity(
-    "ms", {"ms": 1.0, "us": 1e-3, "s": 1e3, "µs": 1e-3, "msec": 1.0, "usec": 1e-3, "sec": 1e3}, 0, 10_000, "10 ms"
+    "ms", {"ms": 1.0, "us": 1e-3, "s": 1e3, "µs": 1e-3, "msec": 1.0, "usec": 1e-3, "sec": 1e3}, 0, MAX_DELAY_MS, "10 ms"
 )
-LOSS = Quantity("%", {"%": 1.0, "percent": 1.0}, 0, 100, "0.5 %")
+LOSS = Quantity("%", {"%": 1.0, "percent": 1.0}, 0, MAX_LOSS_PERCENT, "0.5 %")
 # Memory as hypervisors count it: 1 GB is 1024 MB.
 MEMORY = Quantity("MB", {"MB": 1.0, "GB": 1024.0, "MiB": 1.0, "GiB": 1024.0}, 1, 1_048_576, "128 MB", whole=True)
 DIRTY_RATE = Quantity("MB/s", {"MB/s": 1.0, "GB/s": 1024.0, "kB/s": 1 / 1024}, 0, 100_000, "8 MB/s")

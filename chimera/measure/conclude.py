@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import ip_interface
 from itertools import chain
@@ -13,6 +13,7 @@ from chimera.measure.heartbeat import beating
 from chimera.measure.heartbeat import stun as longest_pause
 from chimera.measure.instruments import Instruments, Look
 from chimera.measure.listen import misdelivered
+from chimera.model.events import Event, MigrationPhase
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Bum, Migration, PathReport, Phase, Vantage, Wire
 from chimera.model.samples import Gap, Heartbeat, ProbeStream, Window
@@ -26,9 +27,18 @@ _UNDER_WAY_S = 0.2  # what is under way to a VM's old place when it arrives at t
 _BEFORE_S = 0.05  # a migration's window opens this long before its stun
 
 
-def migrations(records: Sequence[MigrationRecord], instruments: Instruments, origin: float) -> list[Migration]:
-    """What each migration did to the VM's users; ``origin`` is the start of the run, seconds since the epoch."""
-    return [_migration(record, instruments, origin) for record in records]
+def migrations(
+    records: Sequence[MigrationRecord], instruments: Instruments, origin: float, told: Iterable[Event]
+) -> list[Migration]:
+    """What each migration did to the VM's users; ``origin`` is the start of the run, seconds since the epoch.
+
+    Phases are those that were ``told``.
+    """
+    phases: dict[int, list[Phase]] = defaultdict(list)
+    for e in told:
+        if isinstance(e, MigrationPhase):
+            phases[e.migration].append(Phase(e.phase, round(e.start - origin, 5), round(e.t - origin, 5), e.detail))
+    return [_migration(record, instruments, origin, phases[record.number]) for record in records]
 
 
 def stun(record: MigrationRecord, heartbeats: Iterable[Heartbeat]) -> tuple[Gap | None, float | None]:
@@ -44,7 +54,7 @@ def stun(record: MigrationRecord, heartbeats: Iterable[Heartbeat]) -> tuple[Gap 
     return pause, pause.ms if pause else None
 
 
-def _migration(record: MigrationRecord, instruments: Instruments, origin: float) -> Migration:
+def _migration(record: MigrationRecord, instruments: Instruments, origin: float, phases: list[Phase]) -> Migration:
     seen = _vantages(record, instruments, origin)
     worst = max(seen, key=lambda v: v.outage_ms, default=None)
     _, stun_ms = stun(record, instruments.heartbeats)
@@ -64,9 +74,7 @@ def _migration(record: MigrationRecord, instruments: Instruments, origin: float)
         tcp_survived=_survived(record, instruments),
         aborted=record.aborted,
         rounds=record.rounds,
-        phases=[
-            Phase(p.name, round(p.start_s - origin, 5), round(p.end_s - origin, 5), p.detail) for p in record.phases
-        ],
+        phases=phases,
         vantage_points=seen,
         warnings=record.warnings,
         resolution_ms=worst.resolution_ms if worst else None,

@@ -23,6 +23,7 @@ from chimera.measure.recorder import WHOLE, Capture, Recorder, incomplete, start
 from chimera.measure.sessions import TcpSession, read_session
 from chimera.measure.volley import Volley
 from chimera.model.errors import DeadlineError, SessionError
+from chimera.model.events import CaptureEnded, CaptureStarted, Tell, tell_nobody
 from chimera.model.record import Vantage
 from chimera.model.result import Entropy
 from chimera.model.samples import Heartbeat, ProbeStream, Window
@@ -104,6 +105,7 @@ class Instruments:
     location: Callable[[], Mapping[str, str]]
     translated: Collection[str] = ()
     services: Supervisor = field(default_factory=Supervisor)
+    tell: Tell = tell_nobody
     streams: list[ProbeStream] = field(default_factory=list)
     heartbeats: list[Heartbeat] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
@@ -138,14 +140,14 @@ class Instruments:
                 translated=self.translated,
             )
             self.captures = capture.files
-            self._running.append(("The capture of inter-site links", capture))
+            self._running.append(self._began("The capture of inter-site links", capture))
         if record_all:
             capture = start_capture(
                 self.services, self.topology.links, self.folder / "captures", self.names(), both_ends=False,
                 snaplen=WHOLE, skip_tcp_port=MIGRATION_PORT, translated=self.translated,
             )  # fmt: skip
             self.recordings = capture.files
-            self._running.append(("The capture of all links (--capture)", capture))
+            self._running.append(self._began("The capture of all links (--capture)", capture))
 
     def flush(self) -> None:
         """Have every capture write what it has recorded until now, and go on."""
@@ -163,11 +165,18 @@ class Instruments:
                 self.recordings = {} if capture.files is self.recordings else self.recordings
         self._running.clear()
 
+    def _began(self, what: str, capture: Capture) -> tuple[str, Capture]:
+        self.tell(CaptureStarted(what, tuple(capture.files)))
+        return what, capture
+
     def _captured(self, what: str, capture: Capture) -> bool:
         """End a capture; False where it failed. What it lacks is noted."""
         try:
-            lost = incomplete(what, capture.stop())
+            counts = capture.stop()
+            self.tell(CaptureEnded(what, sum(c.frames for c in counts), sum(c.dropped for c in counts)))
+            lost = incomplete(what, counts)
         except SessionError as error:
+            self.tell(CaptureEnded(what, failed=str(error)))
             self._lost(f"{what} is missing, and so is what is measured by it: {error}")
             return False
         if lost:
@@ -344,11 +353,12 @@ class Instruments:
         capture = start_capture(
             self.services, links, folder, {}, both_ends=True, snaplen=_TRIM_BYTES, translated=self.translated
         )
+        self._began(what := f"The capture of paths {when}", capture)
         start = time.time()
         time.sleep(_LOOK_S)
         window = Window(start, time.time())
         time.sleep(_UNDER_WAY_S)  # answers
-        captured = self._captured(f"The capture of paths {when}", capture)
+        captured = self._captured(what, capture)
         rates = {}
         if throughput:
             for watched in {(w.vantage.name, w.target): w for w in self.watched}.values():
@@ -366,11 +376,12 @@ class Instruments:
             capture = start_capture(
                 self.services, self.topology.links, self.folder / "spread", {}, both_ends=False, snaplen=_TRIM_BYTES
             )
+            self._began(what := "The capture of many flows", capture)
             try:
                 volley.fire(_ROUNDS)
                 time.sleep(_UNDER_WAY_S)
             finally:
-                captured = self._captured("The capture of many flows", capture)
+                captured = self._captured(what, capture)
         seen = {link: pcapng.read(capture.files[link.name]) for link in self.topology.links if captured}
         by_path = paths_used(seen, volley.flows, ways)
         if captured and not by_path:
@@ -386,11 +397,12 @@ class Instruments:
         start = time.time()
         with Volley(sender, target, probes) as volley:
             capture = start_capture(self.services, [link], folder, {}, both_ends=True, snaplen=_TRIM_BYTES)
+            self._began(what := "The capture of the loop", capture)
             try:
                 arrived = volley.fire(rounds=1)
                 time.sleep(_MOST_HOPS * max(link.forward.delay_ms, link.backward.delay_ms) / 1000 + _UNDER_WAY_S)
             finally:
-                captured = self._captured("The capture of the loop", capture)
+                captured = self._captured(what, capture)
         window = Window(start, time.time())
         if not captured:
             return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chimera.model.result import Phase, Round
+from chimera.model.result import Round
 from chimera.model.samples import Window
 
 
 @dataclass
 class MigrationRecord:
-    """One migration as it went, written by the migration itself; ``phases`` are in epoch seconds, too.
+    """One migration as it went, written by the migration itself, the lab's ``number``-th; its phases are events.
 
     ``aborted`` says why it was rolled back, ``warnings`` what went wrong after the VM ran at the destination.
     """
@@ -24,8 +24,8 @@ class MigrationRecord:
     stun_end: float = 0.0
     aborted: str = ""
     rounds: list[Round] = field(default_factory=list)
-    phases: list[Phase] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    number: int = 0
 
     @property
     def frozen(self) -> Window | None:
@@ -44,12 +44,3 @@ class Vantage:
 
     name: str
     relation: str  # remote, neighbour, client, local
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Something the scenario did, or a span in which paths were looked at."""
-
-    start: float
-    end: float
-    text: str

@@ -8,6 +8,7 @@ from enum import StrEnum
 THE_LAB = ""  # the node of what belongs to no node: the lab's own services
 AGENT = "agent"  # of a node: not a process of its own, but one of those that AGENTS runs
 AGENTS = "agents"  # the lab's own service that the control plane runs in
+STOPPED = "stopped"  # the detail of what ended because it was told to
 
 
 class State(StrEnum):
@@ -36,20 +37,12 @@ class ServiceState:
     restarts: int
 
 
-@dataclass(slots=True)
-class Failure:
-    """A service ended on its own at ``time`` (seconds since the epoch), and was ready ``again`` then, or not."""
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines of a service's log, and where the next ones will begin."""
 
-    node: str
-    name: str
-    time: float
-    detail: str
-    again: float | None = None
-
-    def told(self, origin: float) -> str:
-        """A sentence on it, with times counted from ``origin``."""
-        after = f", and was ready again {self.again - self.time:.2f} s later" if self.again else ""
-        return f"{titled(self.node, self.name)} ended on its own at {self.time - origin:.2f} s ({self.detail}){after}"
+    text: str
+    end: int
 
 
 def titled(node: str, name: str) -> str:

@@ -150,6 +150,9 @@ class Endpoint:
         return bool(self.segment) and self.can(Capability.JOIN_BY_CABLE)
 
 
+MAX_BANDWIDTH_MBPS, MAX_DELAY_MS, MAX_LOSS_PERCENT = 400_000, 10_000, 100  # of an impairment
+
+
 @dataclass(frozen=True, slots=True)
 class Impairment:
     """What one direction of a link does to frames; ``bandwidth_mbps`` 0 means unlimited."""

@@ -1,30 +1,22 @@
-"""Control messages of a lab: all of them counted, single ones kept where they are near a migration.
+"""Control messages of a lab: all of them counted and told, single ones where they are near a migration.
 
-A lab may stay up for days. What is kept is bounded: counters by type, the last seconds, and what was around migrations.
+A lab may stay up for days. What is kept here is bounded: counters by type, and the messages of the last seconds, for
+a migration that starts now wants what was just before it, too.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from chimera.model.events import ControlMessage, ControlMessages, Tell, tell_nobody
 from chimera.model.record import MigrationRecord
 
 NEAR_S = 1.0  # before a migration and after it
 _RECENT_S = 3 * NEAR_S  # a migration that starts now finds what was before it, also where reports are late
-_MARKS = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A control message as the controller counted it: seconds since the epoch, type, switch, bytes."""
-
-    t: float
-    type: str
-    node: str
-    bytes: int
+_AT_ONCE = 1000  # single messages in an event
 
 
 @dataclass
@@ -32,40 +24,51 @@ class ControlLog:
     """What the controller sent and received; ``migrations`` are those of the lab, as they are written."""
 
     migrations: Sequence[MigrationRecord] = ()
+    tell: Tell = tell_nobody
     counts: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
-    forgotten: int = 0  # near a migration, and more than are kept
-    _recent: deque[Message] = field(default_factory=deque)
-    _marks: deque[Message] = field(default_factory=deque)
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # who adds is not who asks
+    _recent: deque[ControlMessage] = field(default_factory=deque)  # near no migration that is known
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # who adds is not who settles
 
-    def add(self, messages: Iterable[Message]) -> None:
-        """Count messages, and let go of those that no migration will want any more."""
+    def add(self, messages: Iterable[ControlMessage]) -> None:
+        """Count messages, tell of them, and let go of those that no migration will want any more."""
+        by_node: dict[str, Counter[str]] = defaultdict(Counter)
+        size = 0
         with self._lock:
             for message in messages:
-                self.counts[message.type] += 1
-                self.bytes += message.bytes
+                by_node[message.node][message.type] += 1
+                size += message.bytes
                 self._recent.append(message)
-            if self._recent:
-                self._settle(until=self._recent[-1].t - _RECENT_S)
+            for counted in by_node.values():
+                self.counts.update(counted)
+            self.bytes += size
+            near = self._take_near()
+        if by_node:
+            self._tell({node: dict(counted) for node, counted in by_node.items()}, size, near)
 
-    def _settle(self, until: float) -> None:
-        """Decide on the messages before ``until``: a migration that had them around it is known by now."""
-        spans = self._spans(self._recent[0].t)
-        while self._recent and self._recent[0].t < until:
-            message = self._recent.popleft()
-            if _within(spans, message.t):
-                self._marks.append(message)
-        while len(self._marks) > _MARKS:
-            self._marks.popleft()
-            self.forgotten += 1
-
-    def near(self) -> list[Message]:
-        """The messages near a migration."""
+    def settle(self) -> None:
+        """Tell of what is near a migration, though no message has come since that began."""
         with self._lock:
-            every = [*self._marks, *self._recent]
-        spans = self._spans(every[0].t) if every else []
-        return [message for message in every if _within(spans, message.t)]
+            near = self._take_near()
+        if near:
+            self._tell({}, 0, near)
+
+    def _tell(self, counts: dict[str, dict[str, int]], size: int, near: Sequence[ControlMessage]) -> None:
+        self.tell(ControlMessages(counts, size, tuple(near[:_AT_ONCE])))
+        for start in range(_AT_ONCE, len(near), _AT_ONCE):
+            self.tell(ControlMessages({}, 0, tuple(near[start : start + _AT_ONCE])))
+
+    def _take_near(self) -> list[ControlMessage]:
+        """Take those near a migration from the recent ones, and forget those that are too old to become so."""
+        if not self._recent:
+            return []
+        spans = self._spans(self._recent[0].t)
+        near = [message for message in self._recent if _within(spans, message.t)] if spans else []
+        if near:
+            self._recent = deque(message for message in self._recent if not _within(spans, message.t))
+        while self._recent and self._recent[0].t < self._recent[-1].t - _RECENT_S:
+            self._recent.popleft()
+        return near
 
     def _spans(self, since: float) -> list[tuple[float, float]]:
         """Start and end of what is near a migration, of those that are not over by ``since``."""

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,8 +23,21 @@ from chimera.deadline import ready, steps
 from chimera.model.codec import to_json
 from chimera.model.control import LISTENER, Inventory
 from chimera.model.errors import DeadlineError, LabError, SessionError
+from chimera.model.events import (
+    AgentChanged,
+    AgentNoted,
+    AgentsCounted,
+    ControlMessage,
+    InterfaceLocated,
+    Refused,
+    RouteChanged,
+    Tell,
+    Warned,
+    tell_nobody,
+)
 from chimera.model.service import AGENTS, THE_LAB
-from chimera.net.control_log import ControlLog, Message
+from chimera.model.verbs import Agents
+from chimera.net.control_log import ControlLog
 from chimera.net.service import Service
 from chimera.net.services import Process, Supervisor
 
@@ -35,17 +48,8 @@ _LIMIT_S = 30.0  # without progress (chimera.deadline): to import, to connect, t
 _WIRED_S = 3.0  # to hear of one interface and send its flows
 _ERRORS = 100
 _NOTES = 10_000
+_COUNTED_S = 1.0  # what agents count in this time is told together
 _PROJECT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class AgentNote:
-    """What an agent said of its state, when the session received it (seconds since the epoch)."""
-
-    t: float
-    node: str
-    what: str
-    detail: str
 
 
 @dataclass
@@ -59,20 +63,22 @@ class Controller:
     on_route: Callable[[str, str, str], None] = lambda verb, prefix, switch: None
     log: ControlLog = field(default_factory=ControlLog)
     services: Supervisor = field(default_factory=Supervisor)
+    tell: Tell = tell_nobody
     _process: Process | None = None
-    errors: deque[str] = field(default_factory=lambda: deque(maxlen=_ERRORS))  # what switches refused, the latest
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=_ERRORS))  # the latest, in words
     agents: dict[str, str] = field(default_factory=dict)  # node -> running, stopped, failed
-    noted: deque[AgentNote] = field(default_factory=lambda: deque(maxlen=_NOTES))  # what agents said of themselves
+    noted: deque[AgentNoted] = field(default_factory=lambda: deque(maxlen=_NOTES))  # what agents said of themselves
     counters: Counter[tuple[str, str]] = field(default_factory=Counter)  # of agents: node, what
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stream: socket.socket | None = None
-
+    _untold: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # node -> what
     _located: dict[str, tuple[str, int]] = field(default_factory=dict)  # interface -> switch, syncs before it
     _synced: int = 0
     _starts: int = 0
 
     def __post_init__(self) -> None:
+        self.log.tell = self.tell
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(API)
         self._listener.listen()
@@ -104,8 +110,7 @@ class Controller:
                 "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]),
             }
             service = Service(THE_LAB, AGENTS, argv, environment=environment)
-            self._process = self.services.launch(service, pass_fds=[listener.fileno()])
-            self.services.wait_ready([self._process])  # it runs: what it is ready for, it reports
+            self._process = self.services.launch(service, pass_fds=[listener.fileno()])  # ready: see _is_listening
         threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="controller").start()
 
     def _listen(self) -> socket.socket:
@@ -137,13 +142,13 @@ class Controller:
         """True while the process is there."""
         return self._process is not None and self._process.running
 
-    def agents_of(self, node: str = "") -> dict[str, Any]:
+    def agents_of(self, node: str = "") -> Agents:
         """The agents of a node, or all: their states, what they noted of themselves last, and what they counted."""
-        return {
-            "states": {name: state for name, state in self.agents.items() if node in ("", name)},
-            "notes": [note for note in tuple(self.noted) if node in ("", note.node)],
-            "counters": {f"{at}: {what}": n for (at, what), n in tuple(self.counters.items()) if node in ("", at)},
-        }
+        return Agents(
+            states={name: state for name, state in tuple(self.agents.items()) if node in ("", name)},
+            notes=[note for note in tuple(self.noted) if node in ("", note.node)],
+            counters={f"{at}: {what}": n for (at, what), n in tuple(self.counters.items()) if node in ("", at)},
+        )
 
     def wait_listening(self) -> None:
         """Return when switches can connect. Raises as :meth:`wait_synced`."""
@@ -208,32 +213,76 @@ class Controller:
         with stream:
             for report in _reports(stream):
                 self._take_report(report)
+            self._stream = None
         with self._changed:
             self._changed.notify_all()
+
+    def _is_listening(self) -> None:
+        """The process does what it is for."""
+        try:
+            if self._process:
+                self.services.wait_ready([self._process])
+        except SessionError:
+            return  # it has ended since; that is told
+
+    def _take_agent(self, node: str, state: Literal["running", "stopped", "failed"], text: str) -> None:
+        self.agents[node] = state
+        if text:
+            self.errors.append(f"the agent of {node} failed and begins again: {text}")
+        self.tell(AgentChanged(node, state, text))
+
+    def _count(self, node: str, what: str, times: int) -> None:
+        """Count, and tell of it soon: what comes in floods is not to flood the stream."""
+        self.counters[node, what] += times
+        with self._changed:
+            first = not self._untold
+            self._untold[node][what] += times
+        if first:
+            soon = threading.Timer(_COUNTED_S, self._tell_counted)
+            soon.daemon = True
+            soon.start()
+
+    def _tell_counted(self) -> None:
+        with self._changed:
+            counts, self._untold = self._untold, defaultdict(Counter)
+        if counts:
+            self.tell(AgentsCounted({node: dict(counted) for node, counted in counts.items()}))
+
+    def settle(self) -> None:
+        """Tell what waits to be told."""
+        self.log.settle()
+        self._tell_counted()
 
     def _take_report(self, report: dict[str, Any]) -> None:
         event = report.get("event", "")
         if event == "control":
-            self.log.add(Message(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"])
+            self.log.add(ControlMessage(m["t"], m["type"], m["node"], m["bytes"]) for m in report["messages"])
+        elif event == "listening":
+            self._is_listening()
         elif event in ("advertise", "withdraw"):
+            prefix, switch = report["prefix"], report.get("switch", "")
             try:
-                self.on_route(event, report["prefix"], report.get("switch", ""))
+                self.on_route(event, prefix, switch)
+                self.tell(RouteChanged(prefix, switch, "advertised" if event == "advertise" else "withdrawn"))
             except LabError as error:  # the lab goes on without that route, says so, and hears the next report
-                self.errors.append(f"{event} {report['prefix']}: {error}")
+                self.errors.append(f"{event} {prefix}: {error}")
+                self.tell(Warned(prefix, f"{event} {prefix}: {error}"))
         elif event == "located":
             self._located[report["interface"]] = report["switch"], self._synced
+            self.tell(InterfaceLocated(report["interface"], report["switch"]))
         elif event == "synced":
             self._synced += 1
         elif event == "error":
-            self.errors.append(report["text"])
+            self.errors.append(f"a switch refused: {report['text']}")
+            self.tell(Refused(report.get("node", ""), report["text"]))
         elif event == "agent":
-            self.agents[report["node"]] = report["state"]
-            if "text" in report:
-                self.errors.append(f"the agent of {report['node']} failed and begins again: {report['text']}")
+            self._take_agent(report["node"], report["state"], report.get("text", ""))
         elif event == "noted":
-            self.noted.append(AgentNote(time.time(), report["node"], report["what"], report["detail"]))
+            noted = self.tell(AgentNoted(report["node"], report["what"], report["detail"], t=time.time()))
+            assert isinstance(noted, AgentNoted)
+            self.noted.append(noted)
         elif event == "counted":
-            self.counters[report["node"], report["what"]] += report["times"]
+            self._count(report["node"], report["what"], report["times"])
         with self._changed:
             self._last[event] = report
             self._changed.notify_all()

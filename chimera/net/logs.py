@@ -12,21 +12,13 @@ import select
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from chimera.model.service import Lines
 from chimera.net import kernel
 
 NOTE = "lab: "  # begins lines that the lab itself adds
 LIMIT_BYTES = 1 << 20  # of the file; what was before is as long at most
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Whole lines of a log, and where the next ones will begin."""
-
-    text: str
-    end: int
 
 
 class Log:

@@ -6,6 +6,7 @@ underlay) comes in as data: :class:`Wiring` and :class:`~chimera.model.underlay.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,11 @@ from threading import RLock
 
 from chimera import namespaces
 from chimera.model.errors import InputError, SessionError, did_you_mean, not_one_of
+from chimera.model.events import LinkChanged, Misrouted, NodeChanged, Progress, Repaired, Tell, tell_nobody
 from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
 from chimera.model.service import State
-from chimera.model.topology import Capability, Endpoint, Node, Port, Segment, Topology
+from chimera.model.topology import Capability, Endpoint, Impairment, Node, Port, Segment, Topology
 from chimera.model.underlay import Forwarding, Route, Translator, Underlay
 from chimera.net import cables, guests, kernel, netns, policy, sysctl
 from chimera.net.machine import has_netem
@@ -63,13 +65,14 @@ class Network:
     underlay: Underlay
     wiring: Wiring
     controller: str  # OpenFlow target of every br-int
-    progress: Callable[[str], None] = lambda text: None
+    tell: Tell = tell_nobody
     services: Supervisor = field(default_factory=Supervisor)
     routes: Routes = field(default_factory=Routes)
     location: dict[str, str] = field(default_factory=dict)  # VM -> hypervisor
     stopped: set[str] = field(default_factory=set)  # nodes that are powered off
     _hosts: dict[str, str] = field(default_factory=dict)  # advertised prefix -> hypervisor
     _wrong: list[Route] = field(default_factory=list)  # made by misroute
+    _told_cut: set[str] = field(default_factory=set)  # links
     _changing: RLock = field(default_factory=RLock)  # links, nodes and their services: one change at a time
 
     def __post_init__(self) -> None:
@@ -101,7 +104,7 @@ class Network:
         measure_links(self)
         if self.translation:
             self.translation.attach()
-        self.progress(f"starting {len(self.switches)} Open vSwitches")
+        self.tell(Progress(f"starting {len(self.switches)} Open vSwitches"))
         empty_database()  # once, before many threads want it
         core = [node for node in self.topology.nodes if node.name not in self.switches]
         others = [*(node for node in self.topology.nodes if node.name in self.switches), *self.topology.endpoints]
@@ -131,7 +134,7 @@ class Network:
     def _make_namespaces(self) -> None:
         sysctl.set_here(sysctl.ROUTER)
         names = list(self.topology.by_name)
-        self.progress(f"making {len(names)} nodes and {len(self.topology.links) + len(self.topology.vms)} links")
+        self.tell(Progress(f"making {len(names)} nodes and {len(self.topology.links) + len(self.topology.vms)} links"))
         netns.ip_batch("", (f"netns add {name}" for name in names))
         for node in self.topology.nodes:
             sysctl.write(node.name, sysctl.ROUTER)
@@ -215,7 +218,7 @@ class Network:
 
     def _wait_spanning_tree(self) -> None:
         if self._layer2.has_loop:
-            self.progress("waiting for the spanning tree")
+            self.tell(Progress("waiting for the spanning tree"))
             for name, interfaces in self._layer2.ports_between_switches().items():
                 self.switches[name].wait_ports_forward(interfaces)
 
@@ -334,8 +337,19 @@ class Network:
     def set_link(self, name: str, up: bool) -> None:
         """Cut or restore a link; the underlay's routes follow, as after a routing protocol converged."""
         with self._changing:
-            self.cable(name).set_up(up)
+            cable, start = self.cable(name), time.time()
+            cable.set_up(up)  # a delay line that has to be started comes here itself, meanwhile
+            if up == (name in self._told_cut):
+                self._told_cut ^= {name}
+                self.tell(LinkChanged(name, "restored" if up else "cut", t=start))
             self._replan()
+
+    def impair(self, name: str, forward: Impairment, backward: Impairment) -> None:
+        """Change what a link does to frames in each direction."""
+        with self._changing:
+            cable, start = self.cable(name), time.time()
+            cable.impair(forward, backward)
+            self.tell(LinkChanged(name, "changed", forward, backward, t=start))
 
     def longest_round_trip_s(self) -> float:
         """A bound on the delay of a packet and its answer on any path, as the links are now, in seconds."""
@@ -365,20 +379,24 @@ class Network:
             InputError: the two are no neighbours.
         """
         fabric = self.underlay.fabric
+        start = time.time()
         if self.translation and fabric:
             self.translation.misroute(at, target, ways.wrong_hop(self.topology, fabric, at, towards))
             self._replan()
-            return
-        self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
-        self.routes.replace("misroute", self._wrong)
+        else:
+            self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
+            self.routes.replace("misroute", self._wrong)
+        self.tell(Misrouted(at, target, towards, t=start))
 
     def repair(self) -> None:
         """End every :meth:`misroute`."""
+        start = time.time()
         self._wrong.clear()
         self.routes.replace("misroute", ())
         if self.translation and self.underlay.fabric:
             self.translation.repair()
             self._replan()
+        self.tell(Repaired(t=start))
 
     def advertise(self, prefix: str, switch: str) -> None:
         """Have the underlay route a VM's address to a hypervisor."""
@@ -404,6 +422,7 @@ class Network:
                 why = "already stopped" if name in self.stopped else "no hypervisor or gateway"
                 raise SessionError(f"{name} is {why}")
             self.stopped.add(name)
+            self.tell(NodeChanged(name, "stopped"))
             self.services.stop(*self.services.of(name).values(), kill=True)
             for port in self._ends_at(name):
                 netns.run(name, ["ip", "link", "set", "dev", port.interface, "down"])
@@ -424,11 +443,13 @@ class Network:
             down = [process for process in self.services.of(name).values() if not process.running]
             if name not in self.stopped and not down:
                 raise SessionError(f"{name} is not stopped")
+            start = time.time()
             self.stopped.discard(name)
             for process in down:
                 self.services.start_again(process)
             for vm in self.vms_at(name):
                 guests.thaw(vm)
+            self.tell(NodeChanged(name, "started", t=start))
 
     def _switch_is_back(self, node: Node) -> None:
         """What ended with its daemon is made again: its interfaces with their addresses and routes, its own tables."""
@@ -469,6 +490,7 @@ class Network:
         process = self.service(node, name)
         if process.state is State.ENDED:
             raise SessionError(f"{process.service} is stopped already")
+        self.tell(NodeChanged(node, "stopped", name))
         self.services.stop(process)
 
     def start_service(self, node: str, name: str) -> None:
@@ -480,7 +502,9 @@ class Network:
         """
         if node in self.stopped:
             raise SessionError(f"{node} is stopped: 'lab start {node}' starts it with all of its services")
-        self.services.start_again(self.service(node, name))
+        process, start = self.service(node, name), time.time()
+        self.services.start_again(process)
+        self.tell(NodeChanged(node, "started", name, t=start))
 
     def switches_on(self) -> list[str]:
         """OpenFlow switches that are powered on and forward: those the controller should be in agreement with."""

@@ -33,7 +33,7 @@ from typing import IO
 
 from chimera.deadline import steps
 from chimera.model.errors import DeadlineError, LabError, MachineError, SessionError
-from chimera.model.service import Failure, ServiceState, State
+from chimera.model.service import STOPPED, ServiceState, State
 from chimera.net import kernel
 from chimera.net.logs import NOTE, Log
 from chimera.net.service import Service
@@ -43,11 +43,10 @@ _BOUND_S = 2.0  # between two looks at how long logs are
 _KEPT_FAILURES = 1000
 _SHOWN_LINES = 12
 _KILLED_S = 10.0  # a process that was killed ends as soon as the kernel has its memory back
-_STOPPED = "stopped"
 _REFUSALS = (LabError, OSError)
 
 Hook = Callable[[], None]
-Changed = Callable[[str, str, State, str], None]
+Changed = Callable[["Process"], object]
 
 
 def nothing() -> None:
@@ -131,13 +130,11 @@ class Process:
 class Supervisor:
     """The services of one lab.
 
-    ``changed`` is called with each change of state: (node, service, state, detail). It is not to wait for anything.
-    ``failures`` are the latest services that ended on their own.
+    ``changed`` is called with a process whose state has just changed. It is not to wait for anything.
     """
 
-    def __init__(self, changed: Changed = lambda *_: None, logs: Path = LOGS) -> None:
+    def __init__(self, changed: Changed = lambda process: None, logs: Path = LOGS) -> None:
         self.changed = changed
-        self.failures: deque[Failure] = deque(maxlen=_KEPT_FAILURES)
         self._logs = logs
         self._processes: dict[tuple[str, str], Process] = {}
         self._watched: dict[int, Process] = {}  # those that run, by pidfd
@@ -324,7 +321,7 @@ class Supervisor:
         for process in processes:
             with process._lock:
                 if process.state is not State.ENDED and not process._wanted:
-                    self._change(process, State.ENDED, _STOPPED)
+                    self._change(process, State.ENDED, STOPPED)
         self._forget(process for process in processes if process.service.transient)
 
     def finish(self, process: Process) -> bytes:
@@ -411,7 +408,7 @@ class Supervisor:
     def _has_ended(self, process: Process) -> None:
         with process._lock:
             if not process._wanted:
-                self._change(process, State.ENDED, _STOPPED)
+                self._change(process, State.ENDED, STOPPED)
             elif _done(process):
                 self._change(process, State.ENDED, "done")
                 self._forget([process])
@@ -425,13 +422,10 @@ class Supervisor:
         """It ended on its own: say so, and have it started again where its node wants that."""
         service, how = process.service, _how(process)
         process.log.note(f"{service} ended: {how}")
-        failure = Failure(service.node, service.name, time.time(), how)
-        if not service.transient:
-            self.failures.append(failure)
         wait_s = self._admit_failure(process, how)
         process._recovery = called_off = threading.Event()
         threading.Thread(
-            target=self._recover, args=(process, failure, wait_s, called_off), daemon=True, name=f"restart {service}"
+            target=self._recover, args=(process, wait_s, called_off), daemon=True, name=f"restart {service}"
         ).start()
 
     def _admit_failure(self, process: Process, why: str) -> float | None:
@@ -447,7 +441,7 @@ class Supervisor:
         self._change(process, State.FAILED, why)
         return wait_s
 
-    def _recover(self, process: Process, failure: Failure, wait_s: float | None, called_off: threading.Event) -> None:
+    def _recover(self, process: Process, wait_s: float | None, called_off: threading.Event) -> None:
         """What follows a failure, in a thread of its own."""
         try:
             process.lost()
@@ -461,7 +455,6 @@ class Supervisor:
                     process.restarts += 1
                     self._begin(process, State.RESTARTED)
                 self._finish_start(process)
-                failure.again = time.time()
                 return
             except _REFUSALS as error:
                 with process._lock:
@@ -473,7 +466,7 @@ class Supervisor:
         with process._lock:
             process.state, process.detail, process.since = state, detail, time.time()
             try:
-                self.changed(process.service.node, process.service.name, state, detail)
+                self.changed(process)
             except OSError:
                 pass  # whoever was told has gone
 

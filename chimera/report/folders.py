@@ -10,11 +10,32 @@ from urllib.parse import quote
 from chimera.model.codec import from_json, to_json
 from chimera.model.comparison import Comparison
 from chimera.model.errors import InputError
+from chimera.model.events import Event, event_from_json
 from chimera.output import write_text
 from chimera.report.columns import Column, names, numbered
 from chimera.report.json import read_json
 
-RESULT, REPORT, COMPARISON = "result.json", "report.html", "compare.json"
+RESULT, REPORT, EVENTS, COMPARISON = "result.json", "report.html", "events.jsonl", "compare.json"
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a finished run: of the folder that ``--out`` named, or a file.
+
+    Raises:
+        InputError: there are none, or a line is not an event of this version.
+    """
+    file = path / EVENTS if path.is_dir() else path
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        why = f"cannot read {file}: {error.strerror}"
+        fix = "\n    fix: name the folder that 'lab run --out' wrote" if isinstance(error, FileNotFoundError) else ""
+        raise InputError(why + fix) from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield event_from_json(line)
+        except ValueError as error:
+            raise InputError(f"{file}:{number}:1: not an event that this version knows: {error}") from error
 
 
 def write_comparison_json(comparison: Comparison, path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +16,11 @@ from functools import cached_property
 from typing import Literal, Protocol
 
 from chimera.model.errors import InputError, MigrationAborted, SessionError, not_one_of
+from chimera.model.events import NodeChanged, Noted, Progress, Tell
 from chimera.model.ports import CONTROLLER
-from chimera.model.record import MigrationRecord, Moment, Vantage
+from chimera.model.record import MigrationRecord, Vantage
 from chimera.model.result import Expectation
-from chimera.model.service import AGENT, AGENTS, titled
+from chimera.model.service import AGENT, AGENTS
 from chimera.model.topology import Endpoint, Topology
 from chimera.net.controller import Controller
 from chimera.net.mn import LabNet
@@ -77,8 +78,7 @@ class Lab:
     observer: Observer
     settings: dict[str, str]
     migration: Settings
-    progress: Callable[[str], None]
-    moments: list[Moment] = field(default_factory=list)
+    tell: Tell
     notes: list[str] = field(default_factory=list)
 
     # -- who is there ----------------------------------------------------------------------------
@@ -275,11 +275,11 @@ class Lab:
 
     def cut(self, link: str) -> None:
         """Cut a link: both ends lose their carrier."""
-        self._do(f"link {link} cut", lambda: self.network.set_link(link, False))
+        self.network.set_link(link, False)
 
     def restore(self, link: str) -> None:
         """Repair a link."""
-        self._do(f"link {link} restored", lambda: self.network.set_link(link, True))
+        self.network.set_link(link, True)
 
     def core_pair(self, vm: Endpoint | str) -> CorePair:
         """Two neighbours in the core on the way to a VM from its farthest peer."""
@@ -289,12 +289,11 @@ class Lab:
 
     def misroute(self, at: str, *, target: str, towards: str) -> None:
         """Have a node of the core send what is for a hypervisor to a neighbour, until :meth:`repair`."""
-        text = f"{at} sends what is for {target} to {towards}"
-        self._do(text, lambda: self.network.misroute(at, target, towards))
+        self.network.misroute(at, target, towards)
 
     def repair(self) -> None:
         """End every misroute, and see whether what was lost in loops is reached again."""
-        self._do("the core is repaired", self.network.repair)
+        self.network.repair()
         self.observer.recheck()
 
     def wan_links(self, a: str, b: str) -> list[str]:
@@ -308,40 +307,34 @@ class Lab:
 
         A node's agent goes with it; as the service ``agent`` it ends alone, and the switch goes on with what it holds.
         """
-
-        def act() -> None:
-            if service == AGENT and node in self.controller.agents:
-                self.controller.tell_agent("stop", node)
-            elif node == CONTROLLER:
-                _check_agents(service)
-                self.controller.stop()
-            elif service:
-                self.network.stop_service(node, service)
-            else:
-                self.network.stop_node(node)
-                self._agent("stop", node)
-
-        self._do(f"{titled(node, service) if service else node} stopped", act)
+        if service == AGENT and node in self.controller.agents:
+            self.controller.tell_agent("stop", node)
+            self.tell(NodeChanged(node, "stopped", service))
+        elif node == CONTROLLER:
+            _check_agents(service)
+            self.controller.stop()
+        elif service:
+            self.network.stop_service(node, service)
+        else:
+            self.network.stop_node(node)
+            self._agent("stop", node)
 
     def start(self, node: str, service: str = "") -> None:
         """Power a hypervisor or gateway on again, or start the controller and wait until it has adopted the network.
 
         With ``service`` one service of a node; without, what does not run of a node that is on.
         """
-
-        def act() -> None:
-            if service == AGENT and node in self.controller.agents:
-                self.controller.tell_agent("start", node)
-            elif node == CONTROLLER:
-                _check_agents(service)
-                self._start_controller()
-            elif service:
-                self.network.start_service(node, service)
-            else:
-                self.network.start_node(node)
-                self._agent("start", node)
-
-        self._do(f"{titled(node, service) if service else node} started", act)
+        if service == AGENT and node in self.controller.agents:
+            self.controller.tell_agent("start", node)
+            self.tell(NodeChanged(node, "started", service))
+        elif node == CONTROLLER:
+            _check_agents(service)
+            self._start_controller()
+        elif service:
+            self.network.start_service(node, service)
+        else:
+            self.network.start_node(node)
+            self._agent("start", node)
 
     def _agent(self, command: Literal["start", "stop"], node: str) -> None:
         if node in self.controller.agents and self.controller.running:
@@ -356,12 +349,11 @@ class Lab:
     def note(self, text: str) -> None:
         """Something the report is to say."""
         self.notes.append(text)
+        self.tell(Noted(text))
 
-    def _do(self, text: str, act: Callable[[], None]) -> None:
-        self.progress(text)
-        start = time.time()
-        act()
-        self.moments.append(Moment(start, time.time(), text))
+    def progress(self, text: str) -> None:
+        """Say what the scenario is busy with."""
+        self.tell(Progress(text))
 
 
 def _check_agents(service: str) -> None:

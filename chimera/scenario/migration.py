@@ -21,8 +21,17 @@ from functools import partial
 from chimera import namespaces
 from chimera.deadline import exceeds, slowness
 from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, not_one_of
+from chimera.model.events import (
+    MigrationEnded,
+    MigrationPhase,
+    MigrationStarted,
+    PrecopyRound,
+    Progress,
+    Tell,
+    Warned,
+)
 from chimera.model.record import MigrationRecord
-from chimera.model.result import Phase, Round
+from chimera.model.result import Round
 from chimera.model.topology import Endpoint
 from chimera.net import guests, memory_copy
 from chimera.net.memory_copy import STALL_S, Receiver, Release, Sender
@@ -53,7 +62,7 @@ class Migrator:
     def __init__(
         self,
         network: Network,
-        progress: Callable[[str], None],
+        tell: Tell,
         wait_wired: Callable[[str, str], str],
         responding: Callable[[str], AbstractContextManager[None]],
     ) -> None:
@@ -61,16 +70,16 @@ class Migrator:
         self._wait_wired = wait_wired  # returns when the switch has its flows for an interface, or why it may not
         self._responding = responding  # a heartbeat goes on in a VM: what measures the stun
         self.records: list[MigrationRecord] = []
-        self._progress = progress
+        self._tell = tell
         self._lock = threading.Lock()
         self._moving: dict[str, MigrationRecord] = {}
         self._reserved: dict[str, MigrationRecord] = {}  # VM -> the migration that holds memory at its destination
         self._receivers: dict[str, Receiver] = {}
 
-    def reporting_to(self, progress: Callable[[str], None]) -> Migrator:
-        """This migrator for somebody who asks for migrations: hears of those alone; all else is shared."""
+    def reporting_to(self, tell: Tell) -> Migrator:
+        """This migrator for somebody who asks for migrations: is told of those as well; all else is shared."""
         mine = copy.copy(self)
-        mine._progress = progress
+        mine._tell = lambda event: tell(self._tell(event))
         return mine
 
     def migrate(self, vm_name: str, destination: str, settings: Settings) -> MigrationRecord:
@@ -91,7 +100,8 @@ class Migrator:
                 raise SessionError(f"{vm.name} is being migrated already")
             self._moving[vm.name] = record
             self.records.append(record)
-        self._progress(f"migrating {vm.name}: {record.source} → {destination}")
+            record.number = len(self.records)
+        self._tell(MigrationStarted(record.number, vm.name, record.source, destination, t=record.started))
         try:
             self._settle(self._run(vm, record, settings), record, vm, settings.announce)
         finally:
@@ -99,9 +109,20 @@ class Migrator:
             with self._lock:
                 del self._moving[vm.name]
                 self._reserved.pop(vm.name, None)
-        for warning in record.warnings:
-            self._progress(f"warning: {warning}")
+            self._tell(self._end_of(record))
         return record
+
+    def _end_of(self, record: MigrationRecord) -> MigrationEnded:
+        return MigrationEnded(
+            record.number, record.vm, self.network.location[record.vm], record.aborted, t=record.ended
+        )
+
+    def _say(self, text: str) -> None:
+        self._tell(Progress(text))
+
+    def _warn(self, record: MigrationRecord, text: str) -> None:
+        record.warnings.append(text)
+        self._tell(Warned(record.vm, text))
 
     # -- the sequence ----------------------------------------------------------------------------
 
@@ -114,7 +135,6 @@ class Migrator:
         except (OSError, SessionError, DeadlineError) as error:
             sender.close()
             record.aborted = str(error) or type(error).__name__
-            self._progress(f"migration of {vm.name} aborted: {record.aborted}; it stays at {record.source}")
             raise MigrationAborted(
                 f"migration of {vm.name} to {record.destination} aborted: {record.aborted}; it runs at {record.source}"
             ) from error
@@ -123,7 +143,7 @@ class Migrator:
     def _copy(self, sender: Sender, record: MigrationRecord, vm: Endpoint, limits: Limits) -> None:
         guest = Guest(vm.memory_mb * _MB, vm.dirty_mb_s * _MB)
         vtep = self.network.underlay.vtep
-        with _phase(record, "reserve"):
+        with self._phase(record, "reserve"):
             if record.destination in self.network.stopped:
                 raise SessionError(f"{record.destination} is stopped")
             self._receiver(record.destination)
@@ -139,17 +159,16 @@ class Migrator:
             number += 1
             done = self._round(sender, record, number, to_send, remark)
             seconds = done.seconds
-            self._progress(f"{record.vm}: round {number}, {done.megabytes:.1f} MB at {done.mbps:.0f} Mbit/s")
             left = dirtied(guest, seconds)
             if left >= to_send and (slow := slowness()) > 1:  # before it is given up: is that the machine's fault?
                 guest = on_slow_machine(guest, slow)
                 left = dirtied(guest, seconds)
                 remark = f"the machine is {slow:.1f} times slower than usual, and the guest with it"
-                self._progress(f"{record.vm}: {remark}")
+                self._say(f"{record.vm}: {remark}")
             reason = verdict(limits, number, to_send, seconds, left)
             expected_ms = last_pages_ms(to_send, seconds, left)
             to_send = left
-        self._progress(f"{record.vm}: pre-copy ends: {reason}")
+        self._say(f"{record.vm}: pre-copy ends: {reason}")
         if exceeds(expected_ms / 1000, limits.max_stun_ms / 1000):
             raise SessionError(
                 f"pre-copy does not converge: {reason}, and the last {to_send / _MB:.1f} MB would stun the VM for "
@@ -168,32 +187,33 @@ class Migrator:
             nonlocal said
             if time.monotonic() > said + _SAY_S:
                 said = time.monotonic()
-                self._progress(f"{record.vm}: round {number}, {sent / _MB:.0f} of {length / _MB:.0f} MB")
+                self._say(f"{record.vm}: round {number}, {sent / _MB:.0f} of {length / _MB:.0f} MB")
 
         try:
-            with _phase(record, f"precopy {number}", remark):
+            with self._phase(record, f"precopy {number}", remark):
                 sender.pages(length, told=told)
         finally:
             seconds, arrived = time.monotonic() - begin, sender.arrived
             done = Round(number, arrived / _MB, seconds, arrived * 8 / seconds / 1e6 if seconds else 0.0)
             record.rounds.append(done)
+            self._tell(PrecopyRound(record.number, record.vm, number, done.megabytes, done.seconds, done.mbps))
         return done
 
     def _switch_over(self, sender: Sender, record: MigrationRecord, vm: Endpoint, left: int) -> None:
         """Stun, send the last pages, move, resume."""
         record.stun_start = time.time()
         try:
-            with _phase(record, "stun", f"{left / _MB:.2f} MB left"):
+            with self._phase(record, "stun", f"{left / _MB:.2f} MB left"):
                 guests.freeze(vm.name)
                 self.network.set_port(vm.name, False)
                 sender.pages(left, final=True)
-            with _phase(record, "move"):
+            with self._phase(record, "move"):
                 self._move(vm.name, record.destination)
         except (OSError, SessionError, DeadlineError):
             self._roll_back(vm.name, record.source)
             raise
         finally:
-            with _phase(record, "resume"):
+            with self._phase(record, "resume"):
                 guests.thaw(vm.name)
             record.stun_end = time.time()
 
@@ -217,19 +237,19 @@ class Migrator:
         try:
             sender.commit()
         except OSError as error:
-            record.warnings.append(f"{record.destination} did not confirm that {vm.name} is its own now: {error}")
+            self._warn(record, f"{record.destination} did not confirm that {vm.name} is its own now: {error}")
         finally:
             sender.close()
         if missing := self._wait_wired(vm.name, record.destination):
-            record.warnings.append(
+            self._warn(
+                record,
                 f"nobody confirmed that {record.destination} has its flows for {vm.name} ({missing}): "
-                f"{vm.name} may be unreachable"
+                f"{vm.name} may be unreachable",
             )
         try:
             self._announce(record, vm, announce)
         except OSError as error:
-            record.warnings.append(f"{vm.name} was not announced at {record.destination}: {error}")
-        self._progress(f"{vm.name} runs at {record.destination}")
+            self._warn(record, f"{vm.name} was not announced at {record.destination}: {error}")
 
     def _announce(self, record: MigrationRecord, vm: Endpoint, kind: str) -> None:
         if kind == "none":
@@ -238,9 +258,18 @@ class Migrator:
         with namespaces.inside(namespaces.path(vm.name)):
             channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
             channel.bind(("eth0", 0))
-        with _phase(record, "announce", kind):
+        with self._phase(record, "announce", kind):
             channel.send(frame)
         threading.Thread(target=_repeat, args=(channel, frame), daemon=True).start()
+
+    @contextmanager
+    def _phase(self, record: MigrationRecord, name: str, detail: str = "") -> Iterator[None]:
+        start, completed = time.time(), False
+        try:
+            yield
+            completed = True
+        finally:
+            self._tell(MigrationPhase(record.number, record.vm, name, start, completed, detail, t=time.time()))
 
     # -- checks and reservations -----------------------------------------------------------------
 
@@ -293,15 +322,6 @@ class Migrator:
                     del self._reserved[vm]
 
         return release
-
-
-@contextmanager
-def _phase(record: MigrationRecord, name: str, detail: str = "") -> Iterator[None]:
-    start = time.time()
-    try:
-        yield
-    finally:
-        record.phases.append(Phase(name, start, time.time(), detail))
 
 
 def _repeat(channel: socket.socket, frame: bytes) -> None:

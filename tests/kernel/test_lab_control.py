@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from lab_support import lab, needs_lab
 from running_lab import Ping, RunningLab, up
 
-from chimera.api import RemoteError, ask
+from chimera.model.verbs import VERSION
 from chimera.net import rundir
 
 pytestmark = needs_lab
@@ -93,10 +95,24 @@ def test_a_migration_that_cannot_be_asked_for(rack: RunningLab, words: tuple[str
 def test_a_request_that_is_not_as_declared(rack: RunningLab, verb: str, arguments: dict[str, Any], said: str) -> None:
     """What the command line would not send comes from other programs: it is refused, and nothing is done."""
     before = rack.state()["hypervisors"], rack.state()["cut_links"]
-    with pytest.raises(RemoteError) as refused:
-        ask(rundir.ROOT / rack.name / "api.sock", verb, **arguments)
-    assert said in str(refused.value) and refused.value.exit_status == 2
+    refused = answer(rack, {"version": VERSION, "verb": verb, "arguments": arguments})
+    assert said in refused["error"] and refused["exit"] == 2
     assert (rack.state()["hypervisors"], rack.state()["cut_links"]) == before
+
+
+def test_a_program_of_another_version_is_refused(rack: RunningLab) -> None:
+    refused = answer(rack, {"version": VERSION + 1, "verb": "stop", "arguments": {"node": "hv2"}})
+    assert f"speaks version {VERSION} of the API and this command version {VERSION + 1}" in refused["error"]
+    assert rack.state()["stopped"] == []
+
+
+def answer(running: RunningLab, request: dict[str, Any]) -> dict[str, Any]:
+    """What the lab says to a request."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(str(rundir.ROOT / running.name / "api.sock"))
+        channel.sendall(json.dumps(request).encode() + b"\n")
+        with channel.makefile("rb") as lines:
+            return dict(json.loads(lines.readline()))
 
 
 # -- the controller --------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ def test_full_disks_owners_and_links(tmp_path: Path) -> None:
         assert f"lab: cannot write {tmp_path / size / what}: No space left on device\n  to fix: make room" in said
         assert "Traceback" not in said and left == []
     names = {"home", "results", "captures", "hv1--tor.pcapng", "hv2--tor.pcapng", "report.html", "result.json"}
+    names |= {"events.jsonl"}
     assert found["owners"] == {name: [4321, 1234] for name in names}
     assert found["again"][0] == 2 and "result.json is there already" in found["again"][1]
     status, said, untouched = found["link"]

@@ -18,8 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chimera import share
+from chimera.api import VersionError
 from chimera.cli import COMMANDS, lab, main
 from chimera.model import errors
+from chimera.model.verbs import LabStatus, Status
 from chimera.net import rundir
 
 
@@ -218,15 +220,49 @@ def test_a_lab_that_vanishes_while_status_asks_is_left_out(run: Run, monkeypatch
     monkeypatch.setattr("chimera.api.ask", answer)
     found = run("status", "--json")
     assert (found.status, found.err) == (0, "")
-    assert json.loads(found.out) == {"here": {"topology": "rack"}}
+    assert json.loads(found.out)["here"]["topology"] == "rack" and len(json.loads(found.out)) == 1
     labs[0].remove()
 
 
-def answer(path: Path, verb: str, **arguments: Any) -> dict[str, str]:
+STATUS = LabStatus(
+    "rack", "vxlan", {"gateway": "central"}, 1.5, 62.0, {"hv1": ["vm1", "vm2"], "hv2": []}, ["hv2"], ["hv2--tor"],
+    "running", 3, [], ["a switch refused: OpenFlow error"], 42, {"vm1": "10.0.0.1", "vm2": "10.0.0.2"},
+)  # fmt: skip
+
+
+def answer(path: Path, request: Status) -> LabStatus:
     """What a lab says that is there."""
     if not path.parent.exists():
         raise errors.SessionError("it does not answer")
-    return {"topology": "rack"}
+    return STATUS
+
+
+def test_status_for_people(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab_dir = rundir.claim("here", rundir.LAB)
+    monkeypatch.setattr("chimera.api.ask", answer)
+    assert run("status").out == (
+        "here: rack over vxlan (gateway=central), up for 62 s\n"
+        "  hv1: vm1 (10.0.0.1), vm2 (10.0.0.2)\n"
+        "  hv2 (stopped): –\n"
+        "  cut: hv2--tor\n"
+        "  controller: running; migrations so far: 3\n"
+        "  a switch refused: OpenFlow error\n"
+    )
+    lab_dir.remove()
+
+
+def test_a_lab_of_another_version_is_shown_as_such(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab_dir = rundir.claim("old", rundir.LAB)
+
+    def refuse(path: Path, request: Status) -> LabStatus:
+        raise VersionError("lab old", 0, 1)
+
+    monkeypatch.setattr("chimera.api.ask", refuse)
+    said = "old: lab old speaks version 0 of the API and this command version 1: "
+    assert run("status").out.startswith(said)
+    as_json = run("status", "--json")
+    assert json.loads(as_json.out) == {} and as_json.err.startswith(said)
+    lab_dir.remove()
 
 
 @pytest.mark.parametrize("argv", [["graph", "rack", "--out", "file/x.svg"], ["compare", "file/x"]])

@@ -12,6 +12,7 @@ from chimera.cli.trace import changes
 from chimera.load import TOPOLOGY_SETTINGS
 from chimera.measure.trace import _matches
 from chimera.model.errors import SessionError
+from chimera.model.verbs import Known, Names
 
 ETH, IP, UDP = "eth source=a destination=b", "ip source=1 destination=2 ttl=64", "udp source=5 destination=6"
 OUTER = ["eth source=x destination=y", "ip source=8 destination=9 ttl=64", "udp source=7 destination=4789"]
@@ -65,11 +66,11 @@ def test_a_table_leaves_out_empty_columns_and_keeps_a_line_whole(capsys: pytest.
 def test_names_of_a_running_lab_complete_and_without_one_nothing_does(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def ask(lab_name: str | None, verb: str) -> dict[str, list[str]]:
+    def ask(lab_name: str | None, request: Names) -> Known:
         asked.append(lab_name)
         if lab_name == "gone":
             raise SessionError("no lab")
-        return {"nodes": ["hv1", "gw1"], "links": ["hv1--leaf1", "wan"]}
+        return Known(["hv1", "gw1"], [], [], [], ["hv1--leaf1", "wan"], [])
 
     monkeypatch.setattr(status, "ask", ask)
     monkeypatch.setenv("LAB", "mine")

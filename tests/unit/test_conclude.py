@@ -14,8 +14,9 @@ from chimera.measure.conclude import _Whereabouts, bum, migrations, wire
 from chimera.measure.instruments import Checkpoint, Instruments
 from chimera.measure.listen import Heard, Stray
 from chimera.measure.sessions import TcpSession
+from chimera.model.events import MigrationPhase, Progress
 from chimera.model.record import MigrationRecord
-from chimera.model.result import Bum, Migration, Phase, Round, Wire
+from chimera.model.result import Bum, Migration, Round, Wire
 from chimera.model.samples import Gap, Heartbeat, ProbeRecord, ProbeStream
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding
 from chimera.overlay.lisp import instance_id
@@ -46,10 +47,15 @@ def record(vm: str = "web1", *, at: float = 1.0, ended: float = 2.2, aborted: st
     """A migration hv1 → hv3 that began ``at`` seconds after T0 and stunned from 2.0 to 2.05."""
     return MigrationRecord(
         vm, "hv1", "hv3", T0 + at, T0 + ended, T0 + 2.0, T0 + 2.05, aborted,
-        [Round(1, 64.0, 0.6, 500.0), Round(2, 8.0, 0.2, 500.0)], [Phase("stun", T0 + 2.0, T0 + 2.05)],
+        [Round(1, 64.0, 0.6, 500.0), Round(2, 8.0, 0.2, 500.0)], number=1,
     )  # fmt: skip
 
 
+TOLD = [
+    MigrationPhase(1, "web1", "stun", T0 + 2.0, t=T0 + 2.05),
+    Progress("something else"),
+    MigrationPhase(2, "web1", "stun", T0 + 3.0, t=T0 + 3.05),
+]
 # Ordered to freeze from 2.0 to 2.05, the VM was frozen from 2.003 to 2.048; 30 ms of its time the machine took before.
 BEATS = Heartbeat("web1", 0.5, T0, T0 + 5, (Gap(T0 + 1.5, T0 + 1.53), Gap(T0 + 2.003, T0 + 2.048)))
 
@@ -61,7 +67,7 @@ def concluded(
     measured.streams.extend(streams)
     measured.heard.extend(heard)
     measured.heartbeats.append(BEATS)
-    return migrations(records, measured, ORIGIN)
+    return migrations(records, measured, ORIGIN, TOLD)
 
 
 # -- migrations --------------------------------------------------------------------------------
@@ -81,6 +87,9 @@ def test_the_worst_vantage_point_gives_the_outage_and_counts_add_up() -> None:
 def test_times_are_since_the_start_of_the_run() -> None:
     (move,) = concluded([record()], stream())
     assert move.started_s == pytest.approx(6.0)
+    assert [phase.name for phase in move.phases] == ["stun"], "those of another migration are its own"
+    (other,) = concluded([replace(record(), number=2)], stream())
+    assert [phase.start_s for phase in other.phases] == [pytest.approx(8.0)]
     assert (move.phases[0].start_s, move.phases[0].end_s) == (pytest.approx(7.0), pytest.approx(7.05))
     assert move.precopy_s == pytest.approx(0.8)
     assert move.vantage_points[0].gap_start_s == pytest.approx(6.99 + RTT)
@@ -96,7 +105,7 @@ def test_a_silence_before_the_stun_is_not_the_migrations() -> None:
 def test_without_a_heartbeat_there_is_no_stun_and_no_network_outage() -> None:
     measured = instruments()
     measured.streams.append(stream())
-    (move,) = migrations([record()], measured, ORIGIN)
+    (move,) = migrations([record()], measured, ORIGIN, TOLD)
     assert (move.outage_ms, move.stun_ms, move.network_outage_ms) == (pytest.approx(110), None, None)
 
 
@@ -158,7 +167,7 @@ def test_the_first_checkpoint_after_a_migration_speaks_for_it() -> None:
     dead = replace(WELL, alive=False)
     told = [(T0 + 1.5, dead), (T0 + 3.0, WELL), (T0 + 6.0, dead)]
     measured.checkpoints.extend(Checkpoint(when, "web1", session) for when, session in told)
-    first, second = migrations([record(), record(at=3.5, ended=5.0)], measured, ORIGIN)
+    first, second = migrations([record(), record(at=3.5, ended=5.0)], measured, ORIGIN, TOLD)
     assert (first.tcp_survived, second.tcp_survived) == (True, False)
 
 
@@ -170,14 +179,14 @@ def test_the_first_checkpoint_after_a_migration_speaks_for_it() -> None:
 def test_a_session_that_lost_anything_did_not_survive(loss: dict[str, Any]) -> None:
     measured = instruments()
     measured.checkpoints.append(Checkpoint(T0 + 3.0, "web1", replace(WELL, **loss)))
-    assert migrations([record()], measured, ORIGIN)[0].tcp_survived is False
+    assert migrations([record()], measured, ORIGIN, TOLD)[0].tcp_survived is False
 
 
 def test_without_a_checkpoint_afterwards_nothing_is_said() -> None:
     measured = instruments()
-    assert migrations([record()], measured, ORIGIN)[0].tcp_survived is None
+    assert migrations([record()], measured, ORIGIN, TOLD)[0].tcp_survived is None
     measured.checkpoints += [Checkpoint(T0 + 1.5, "web1", WELL), Checkpoint(T0 + 3.0, "web2", WELL)]  # of another VM
-    assert migrations([record()], measured, ORIGIN)[0].tcp_survived is None
+    assert migrations([record()], measured, ORIGIN, TOLD)[0].tcp_survived is None
 
 
 # -- where a MAC may be ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from contextlib import nullcontext
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from chimera.api import Verb
-from chimera.hold import Changes, Verbs
+from chimera.api import Gone, read_request
+from chimera.events import Stream
+from chimera.hold import Verbs
 from chimera.model.errors import InputError, SessionError
+from chimera.model.events import Event, Progress
 from chimera.model.record import MigrationRecord
 from chimera.model.topology import Impairment
+from chimera.model.verbs import VERSION, Changes, Events, Migrate, Told
 from chimera.net.rundir import RunDir
 from chimera.scenario.migration import Migrator, Settings
 
@@ -30,7 +34,7 @@ class Slow(Migrator):
 
     def _run(self, vm: Any, record: MigrationRecord, settings: Settings) -> Any:
         self.together.wait(20)
-        self._progress(f"{vm.name} moves")
+        self._say(f"{vm.name} moves")
         self.together.wait(20)
 
     def _settle(self, sender: Any, record: MigrationRecord, vm: Any, announce: str) -> None:
@@ -40,20 +44,49 @@ class Slow(Migrator):
 def verbs(**network: Any) -> Verbs:
     """The verbs over a network of these attributes."""
     net: Any = SimpleNamespace(location={"web1": "hv1", "web2": "hv1"}, **network)
-    lab = SimpleNamespace(migrator=Slow(net, lambda text: None, lambda vm, switch: "", lambda vm: nullcontext()))
+    stream = Stream()
+    lab = SimpleNamespace(migrator=Slow(net, stream.tell, lambda vm, switch: "", lambda vm: nullcontext()))
     instruments = SimpleNamespace(take_heartbeats=lambda vm: [])
-    session: Any = SimpleNamespace(network=net, lab=lab, instruments=instruments)
+    session: Any = SimpleNamespace(network=net, lab=lab, instruments=instruments, stream=stream)
     return Verbs(session, RunDir(Path("/nowhere"), -1, "up"))
 
 
+class Heard:
+    """Somebody who asked."""
+
+    gone = False
+
+    def __init__(self) -> None:
+        self.told: list[Event] = []
+        self.sent: list[Event] = []
+
+    def tell(self, event: Event) -> Event:
+        self.told.append(event)
+        return event
+
+    def send(self, event: Event) -> None:
+        if self.gone:
+            raise Gone
+        self.sent.append(event)
+
+
 def test_of_two_migrations_at_a_time_each_is_told_to_who_asked_for_it() -> None:
-    asked, heard = verbs(), {"web1": [], "web2": []}  # type: ignore[var-annotated]
-    threads = [threading.Thread(target=asked.migrate, args=(said.append, vm, "hv3", {})) for vm, said in heard.items()]
+    asked, heard = verbs(), {"web1": Heard(), "web2": Heard()}
+    threads = [threading.Thread(target=asked.migrate, args=(Migrate(vm, "hv3"), asker)) for vm, asker in heard.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert heard == {vm: [f"migrating {vm}: hv1 → hv3", f"{vm} moves"] for vm in heard}
+    for vm, asker in heard.items():
+        assert [event.text for event in asker.told] == [
+            f"migrating {vm}: hv1 → hv3",
+            f"{vm} moves",
+            f"{vm} runs at hv1",
+        ]
+        assert [event.cursor for event in asker.told] == sorted(event.cursor for event in asker.told), (
+            "as in the stream"
+        )
+    assert asked._session.stream.cursor == 6, "and all of it is in the lab's stream"
     assert sorted(r.vm for r in asked._lab.migrator.records) == ["web1", "web2"], (
         "all of the lab's migrations are on record"
     )
@@ -61,12 +94,12 @@ def test_of_two_migrations_at_a_time_each_is_told_to_who_asked_for_it() -> None:
 
 def test_a_vm_is_moved_once_at_a_time_whoever_asks() -> None:
     asked = verbs()
-    first = threading.Thread(target=asked.migrate, args=(lambda text: None, "web1", "hv3", {}))
+    first = threading.Thread(target=asked.migrate, args=(Migrate("web1", "hv3"), Heard()))
     first.start()
     while not asked._lab.migrator.records:
         time.sleep(0.001)
     with pytest.raises(SessionError, match="web1 is being migrated already"):
-        asked.migrate(lambda text: None, "web1", "hv2", {})
+        asked.migrate(Migrate("web1", "hv2"), nobody())
     for _ in range(2):
         Slow.together.wait(20)
     first.join(20)
@@ -78,7 +111,13 @@ def ask(verb: str, **arguments: Any) -> Any:
     def cable(name: str) -> Any:
         raise AssertionError(f"{name} was reached")
 
-    return Verb(verb, verbs(cable=cable).table()[verb])(arguments, lambda text: None)
+    table = verbs(cable=cable).table()
+    request = read_request(json.dumps({"version": VERSION, "verb": verb, "arguments": arguments}).encode(), table)
+    return table[type(request)](request, nobody())
+
+
+def nobody() -> Any:
+    return Heard()
 
 
 @pytest.mark.parametrize(
@@ -119,3 +158,57 @@ def test_changes_leave_alone_what_they_do_not_name() -> None:
     assert Changes(bandwidth_mbps=0).of(before) == Impairment(0, 10, 1)
     with pytest.raises(InputError, match=r"1 ms of jitter are more than the delay(.|\n)*at most 0.5 ms"):
         Changes(delay_ms=0.5).of(before)
+
+
+# -- events --------------------------------------------------------------------------------------
+
+
+def happened(asked: Verbs, *texts: str, at: float = 0.0) -> None:
+    """Have this happen at the lab."""
+    for text in texts:
+        asked._session.stream.tell(Progress(text, t=at))
+
+
+def texts(events: list[Event]) -> list[str]:
+    return [event.text for event in events]
+
+
+def test_events_since_a_cursor_or_of_the_last_seconds() -> None:
+    asked, now = verbs(), time.time()
+    happened(asked, "old", "older", at=now - 100)
+    happened(asked, "new", at=now - 1)
+    for request, wanted in (
+        (Events(), ["old", "older", "new"]),
+        (Events(cursor=1), ["older", "new"]),
+        (Events(cursor=3), []),
+        (Events(cursor=99), []),
+        (Events(seconds=10), ["new"]),
+        (Events(seconds=1000), ["old", "older", "new"]),
+        (Events(seconds=0), []),
+    ):
+        asker: Any = Heard()
+        assert asked.events(request, asker) == Told(3), request
+        assert texts(asker.sent) == wanted, request
+
+
+def test_who_follows_gets_what_comes_until_the_stream_ends() -> None:
+    asked, asker = verbs(), nobody()
+    happened(asked, "before")
+    following = threading.Thread(target=asked.events, args=(Events(follow=True), asker))
+    following.start()
+    happened(asked, "one", "two")
+    asked._session.stream.close()
+    following.join(20)
+    assert not following.is_alive() and texts(asker.sent) == ["before", "one", "two"]
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_who_has_gone_is_followed_for_no_longer(monkeypatch: pytest.MonkeyPatch, busy: bool) -> None:
+    """Also where nothing happens that could not be sent."""
+    monkeypatch.setattr("chimera.hold._LOOK_S", 0.01)
+    asked, asker = verbs(), nobody()
+    asker.gone = True
+    if busy:
+        happened(asked, "one")
+    with pytest.raises(Gone):
+        asked.events(Events(follow=True), asker)

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from chimera.events import Stream
 from chimera.measure.conclude import at_end
 from chimera.model.errors import DeadlineError, MigrationAborted, SessionError
+from chimera.model.events import MigrationEnded, MigrationEvent, MigrationPhase, MigrationStarted
 from chimera.model.topology import Endpoint, Kind, Node, Site, Topology
 from chimera.scenario import migration
 from chimera.scenario.migration import Migrator, Settings
@@ -91,7 +93,7 @@ class Bench:
     """A migrator on books, what it said, and what runs."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.network, self.said, self.frozen, self.announced = Network(), [], set(), []
+        self.network, self.told, self.frozen, self.announced = Network(), Stream(), set(), []
         self.sender = Copied()
         self.missing = ""
         channel = SimpleNamespace(
@@ -107,8 +109,17 @@ class Bench:
         patch.setattr(migration, "_repeat", lambda channel, frame: None)
         network: Any = self.network
         wired = lambda vm, switch: self.missing  # noqa: E731
-        self.migrator = Migrator(network, self.said.append, wired, lambda vm: nullcontext())
+        self.migrator = Migrator(network, self.told.tell, wired, lambda vm: nullcontext())
         patch.setattr(self.migrator, "_receiver", lambda hypervisor: None)
+
+    @property
+    def said(self) -> list[str]:
+        """The events as texts."""
+        return [event.text for event in self.told.read()]
+
+    def phases(self) -> list[MigrationPhase]:
+        """The phases that were told."""
+        return [event for event in self.told.read() if isinstance(event, MigrationPhase)]
 
     def migrate(self, vm: str = "web1", to: str = "hv3", announce: str = "rarp") -> Any:
         return self.migrator.migrate(vm, to, Settings(announce))
@@ -124,8 +135,13 @@ def test_a_migration(bench: Bench) -> None:
     assert (bench.network.location["web1"], at_end(record)) == ("hv3", "hv3")
     assert bench.network.plugged == {"web1", "web2"} and not bench.frozen and bench.sender.closed
     assert (record.aborted, record.warnings, len(bench.announced)) == ("", [], 1)
-    names = [phase.name for phase in record.phases]
-    assert names == ["reserve", "precopy 1", "stun", "move", "resume", "announce"]
+    assert [phase.phase for phase in bench.phases()] == ["reserve", "precopy 1", "stun", "move", "resume", "announce"]
+    started, reserved, first, *_, ended = bench.told.read()
+    assert isinstance(started, MigrationStarted) and (started.t, started.source) == (record.started, "hv1")
+    assert isinstance(reserved, MigrationPhase) and started.t <= reserved.start <= reserved.t and reserved.completed
+    assert isinstance(first, MigrationPhase) and first.start >= reserved.t
+    assert isinstance(ended, MigrationEnded) and (ended.t, ended.at, ended.aborted) == (record.ended, "hv3", "")
+    assert [event.migration for event in bench.told.read() if isinstance(event, MigrationEvent)] == [1] * 9
 
 
 @pytest.mark.parametrize("error", [OSError("no route"), SessionError("no room"), DeadlineError("too late")])
@@ -135,6 +151,9 @@ def test_before_the_switch_over_it_is_rolled_back(bench: Bench, step: str, error
     with pytest.raises(MigrationAborted, match=f"aborted: {error}; it runs at hv1"):
         bench.migrate()
     (record,) = bench.migrator.records
+    assert bench.said[-1] == f"migration of web1 aborted: {error}; it stays at hv1"
+    failed = [phase.phase for phase in bench.phases() if not phase.completed]
+    assert failed == [{"connect": "reserve", "reserve": "reserve", "pages": "precopy 1", "final": "stun"}[step]]
     assert (bench.network.location["web1"], at_end(record)) == ("hv1", "hv1")
     assert bench.network.plugged == {"web1", "web2"} and not bench.frozen and bench.sender.closed
     assert record.ended and not bench.announced
@@ -211,7 +230,7 @@ def test_a_guest_on_a_slow_machine_is_as_slow(
         bench.migrate()
         assert "web1: the machine is 20.0 times slower than usual, and the guest with it" in bench.said
         (record,) = bench.migrator.records
-        assert "20.0 times slower" in next(p.detail for p in record.phases if p.name == "precopy 2")
+        assert "20.0 times slower" in next(p.detail for p in bench.phases() if p.phase == "precopy 2")
     (record,) = bench.migrator.records
     assert len(record.rounds) >= rounds
 

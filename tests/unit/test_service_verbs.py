@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -22,11 +22,14 @@ from chimera.cli import inspect as inspect_command
 from chimera.cli import services as commands
 from chimera.cli import status as status_command
 from chimera.cli import tables
+from chimera.events import Stream
 from chimera.hold import Verbs
 from chimera.model.codec import to_json
 from chimera.model.errors import InputError, SessionError
-from chimera.model.service import THE_LAB, Failure, State
+from chimera.model.events import Event, ServiceChanged, is_turning_point
+from chimera.model.service import THE_LAB, State
 from chimera.model.topology import Impairment, Link, Port
+from chimera.model.verbs import LabStatus, Request, answer_type
 from chimera.net import cables as cables_module
 from chimera.net import logs as logs_module
 from chimera.net.cables import DelayLine
@@ -53,6 +56,8 @@ class Nodes(Network):
 
     def __init__(self, services: Supervisor) -> None:
         self.services = services
+        self.stream = Stream()
+        self.tell = self.stream.tell
         self.topology: Any = SimpleNamespace(by_name={"hv1": 1, "hv2": 2, "web1": 3})
         self.underlay: Any = SimpleNamespace(vtep={"hv1": "", "hv2": ""})
         self.cables: Any = {"wan": SimpleNamespace(up=True)}
@@ -74,21 +79,23 @@ def services(tmp_path: Path) -> Iterator[Supervisor]:
 def verbs(services: Supervisor) -> Verbs:
     network = Nodes(services)
     nobody: Any = None
-    lab = Lab(network, nobody, nobody, nobody, {}, nobody, lambda text: None)
-    made: Any = SimpleNamespace(network=network, lab=lab, experiment=SimpleNamespace(topology=network.topology))
+    controller: Any = SimpleNamespace(agents={}, running=False)
+    lab = Lab(network, nobody, controller, nobody, {}, nobody, network.tell)
+    made: Any = SimpleNamespace(
+        network=network, lab=lab, experiment=SimpleNamespace(topology=network.topology), stream=network.stream
+    )  # fmt: skip
     return Verbs(made, RunDir(Path("/nowhere"), -1, "up"))
-
-
-def quiet(text: str) -> None:
-    """Progress that nobody wants."""
 
 
 @pytest.fixture
 def lab(verbs: Verbs, monkeypatch: pytest.MonkeyPatch) -> Verbs:
     """Commands ask this lab, and get what JSON leaves of its answers."""
 
-    def ask(lab_name: str | None, verb: str, **arguments: Any) -> Any:
-        return json.loads(to_json(verbs.table()[verb](quiet, **arguments)))
+    def ask(lab_name: str | None, request: Request[Any]) -> Any:
+        answer = verbs.table()[type(request)](request, nobody)
+        return msgspec.json.decode(to_json(answer), type=answer_type(type(request)))
+
+    nobody: Any = None
 
     monkeypatch.setattr(commands, "ask", ask)
     return verbs
@@ -114,7 +121,8 @@ def test_one_service_is_stopped_and_started(lab: Verbs, services: Supervisor) ->
     assert process.state is State.READY
     with pytest.raises(SessionError, match=r"^ovs-vswitchd of hv1 is running already$"):
         run(commands.start, "hv1", "ovs-vswitchd")
-    assert [m.text for m in lab._lab.moments] == ["ovs-vswitchd of hv1 stopped", "ovs-vswitchd of hv1 started"]
+    told = [event.text for event in lab._session.stream.read() if is_turning_point(event)]
+    assert told == ["ovs-vswitchd of hv1 stopped", "ovs-vswitchd of hv1 started"]
 
 
 def test_a_node_that_is_on_has_what_ended_started(lab: Verbs, services: Supervisor) -> None:
@@ -179,11 +187,11 @@ def test_logs_are_followed_until_the_lab_ends(
 ) -> None:
     answer, asked = commands.ask, threading.Semaphore(0)
 
-    def ask(lab_name: str | None, verb: str, **arguments: Any) -> Any:
+    def ask(lab_name: str | None, request: Request[Any]) -> Any:
         if ended.is_set():
             raise SessionError("lab rack does not answer")
         asked.release()
-        return answer(lab_name, verb, **arguments)
+        return answer(lab_name, request)
 
     ended = threading.Event()
     monkeypatch.setattr(commands, "ask", ask)
@@ -218,9 +226,9 @@ def test_news_come_as_soon_as_there_are_any(services: Supervisor) -> None:
 
 
 def test_completion_knows_the_services_of_the_node(lab: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "ask", lambda name, verb: {"services": {
+    monkeypatch.setattr(commands, "ask", lambda name, request: SimpleNamespace(services={
         owner: [*lab._services(owner)] for owner in lab._owners()
-    }})  # fmt: skip
+    }))  # fmt: skip
     context = click.Context(commands.logs)
     parameter = commands.logs.params[0]
     assert commands.complete_node(context, parameter, "") == ["hv1", "wan", "controller"]
@@ -239,7 +247,7 @@ def test_states_in_the_table_of_a_node(
     pid = process.pid
     os.kill(pid or 0, signal.SIGKILL)
     until(lambda: process.state is State.FAILED)
-    inspect_command._services(json.loads(to_json(lab._shown_services("hv1"))))
+    inspect_command._services(lab._shown_services("hv1"))
     database, switch = [line for line in capsys.readouterr().out.splitlines() if "ovs" in line]
     assert "ready" in database and str(services.of("hv1")["ovsdb-server"].pid) in database
     assert "failed" in switch and "killed by SIGKILL" in switch and str(pid) not in switch
@@ -252,11 +260,11 @@ def test_status_tells_what_is_not_as_it_should_be(services: Supervisor, capsys: 
     services.stop(services.of("hv1")["ovs-vswitchd"], services.of(THE_LAB)["agents"])
     database = services.of("hv1")["ovsdb-server"]
     database.restarts = 2
-    facts: dict[str, Any] = {
-        "topology": "rack", "overlay": "vxlan", "options": {}, "age_s": 1, "hypervisors": {}, "stopped": [],
-        "cut_links": [], "controller": "stopped", "migrations": 0, "refused": [],
-        "troubled": json.loads(to_json([p.shown() for p in services.troubled(())])),
-    }  # fmt: skip
+    facts = LabStatus(
+        topology="rack", overlay="vxlan", options={}, up_s=1, age_s=1, hypervisors={}, stopped=[], cut_links=[],
+        controller="stopped", migrations=0, refused=[], cursor=0, addresses={},
+        troubled=[process.shown() for process in services.troubled(())],
+    )  # fmt: skip
     status_command._print("rack", facts)
     assert capsys.readouterr().out.splitlines()[2:] == [
         "  ovsdb-server of hv1: ready, restarted 2 times",
@@ -267,19 +275,49 @@ def test_status_tells_what_is_not_as_it_should_be(services: Supervisor, capsys: 
     database.restarts = 0
 
 
-def test_a_run_tells_of_what_ended_on_its_own() -> None:
-    again = Failure("hv1", "ovs-vswitchd", 1003.5, "killed by SIGKILL", 1003.92)
-    gone = Failure("wan", "delay-line", 1004.0, "exit status 1: no such device")
-    assert [f.told(1000.0) for f in (again, gone)] == [
-        "ovs-vswitchd of hv1 ended on its own at 3.50 s (killed by SIGKILL), and was ready again 0.42 s later",
+def changed(t: float, node: str, name: str, state: State, detail: str = "", **more: Any) -> ServiceChanged:
+    return ServiceChanged(node, name, state, detail, t=t, **more)
+
+
+def test_a_run_tells_of_what_ended_on_its_own_once() -> None:
+    told: list[Event] = [
+        changed(999.0, "hv1", "ovs-vswitchd", State.READY),
+        changed(1003.5, "hv1", "ovs-vswitchd", State.FAILED, "killed by SIGKILL; it starts again in 0.1 s"),
+        changed(1003.6, "hv1", "ovs-vswitchd", State.RESTARTED),
+        changed(1003.62, "hv1", "probe", State.FAILED, "exit status 1", transient=True),
+        changed(1003.65, "hv2", "ovsdb-server", State.FAILED, "exit status 1; it starts again in 0.1 s"),
+        changed(1003.92, "hv1", "ovs-vswitchd", State.READY),
+        changed(1004.0, "wan", "delay-line", State.FAILED, "exit status 1: no such device"),
+        changed(1004.5, "hv2", "ovsdb-server", State.FAILED, "exit status 1; it is not started again"),
+        changed(1005.0, "wan", "delay-line", State.ENDED, "stopped"),
+        changed(1006.0, "wan", "delay-line", State.STARTED),
+        changed(1006.1, "wan", "delay-line", State.READY),
+    ]
+    assert session_module._failures(told, 1000.0) == [
+        "ovs-vswitchd of hv1 ended on its own at 3.50 s (killed by SIGKILL; it starts again in 0.1 s), "
+        "and was ready again 0.42 s later",
+        "ovsdb-server of hv2 ended on its own at 3.65 s (exit status 1; it is not started again)",
         "delay-line of wan ended on its own at 4.00 s (exit status 1: no such device)",
     ]
-    made: Any = SimpleNamespace(network=SimpleNamespace(services=SimpleNamespace(failures=[again, gone])))
-    marks = [(m.start, m.end, m.text) for m in session_module._failed(made)]
-    assert marks == [
-        (1003.5, 1003.92, "ovs-vswitchd of hv1 ended (killed by SIGKILL)"),
-        (1004.0, 1004.0, "delay-line of wan ended (exit status 1: no such device)"),
+    assert [mark.text for mark in session_module._marks(told, 1000.0)] == [
+        "ovs-vswitchd of hv1 failed: killed by SIGKILL; it starts again in 0.1 s",
+        "ovs-vswitchd of hv1 restarted",
+        "ovsdb-server of hv2 failed: exit status 1; it starts again in 0.1 s",
+        "delay-line of wan failed: exit status 1: no such device",
+        "ovsdb-server of hv2 failed: exit status 1; it is not started again",
     ]
+
+
+def test_what_happens_to_a_service_is_told_as_an_event(tmp_path: Path) -> None:
+    stream = Stream()
+    made = Supervisor(lambda process: stream.tell(session_module._service_changed(process)), tmp_path / "logs")
+    process = made.start(Service("hv1", "daemon", ("sleep", "600")))
+    os.kill(process.pid or 0, signal.SIGKILL)
+    until(lambda: process.state is State.FAILED)
+    assert [event.text for event in stream.read()] == [
+        "daemon of hv1 started", "daemon of hv1 is ready", "daemon of hv1 failed: killed by SIGKILL",
+    ]  # fmt: skip
+    assert stream.read()[-1].t == process.since
 
 
 # -- delay lines -----------------------------------------------------------------------------------
