@@ -135,6 +135,18 @@ def test_a_controller_that_is_killed_is_not_started_again_and_known_traffic_goes
     assert "agents" not in troubled(dual) and dual.state()["controller"] == "running"
 
 
+@pytest.mark.parametrize(("overlay", "node"), [("vlan", "tor"), ("vlan", "hv1"), ("mpls", "hv1"), ("trill", "hv1")])
+def test_a_switch_of_another_overlay_comes_back_too(overlay: str, node: str) -> None:
+    """A physical switch learns anew; where a translator is at the uplink, it is still there."""
+    with up("rack", "--overlay", overlay) as running:
+        vm, other = at(running, "hv1"), at(running, "hv2")
+        assert running.ping(vm, other).received
+        running.kill(node, "ovs-vswitchd")
+        until(lambda: (s := running.services(node)["ovs-vswitchd"])["restarts"] == 1 and s["state"] == "ready")
+        until(lambda: running.ping(vm, other, 1).received)
+        assert running.ping(vm, other, 5).lost == 0
+
+
 def test_logs_are_followed_until_the_lab_ends(tmp_path: Path) -> None:
     with up("rack") as running:
         argv = [*LAB, "logs", "--lab", running.name, "hv1", "ovs-vswitchd", "-f", "-n", "0"]
