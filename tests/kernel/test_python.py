@@ -130,7 +130,7 @@ def test_errors_are_the_labs_and_leave_it_as_it_is(lab: chimera.Lab) -> None:
     with pytest.raises(InputError, match="no link 'nosuch'"):
         lab.cut("nosuch")
     with pytest.raises(TypeError, match="unexpected keyword argument 'til'"):
-        lab.migrate("vm1", til="hv2")  # type: ignore[call-arg]
+        lab.migrate("vm1", "hv2", til="noon")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="missing a required argument"):
         lab.watch()  # type: ignore[call-arg]
     lab.note("all is well")
