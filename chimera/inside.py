@@ -11,8 +11,8 @@ import pickle
 import select
 import signal
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -104,7 +104,18 @@ def _end_with(parent: int) -> None:
     process = os.pidfd_open(parent)
     if os.getppid() != parent:
         raise _Ended
-    threading.Thread(target=watch, args=(process,), name="parent", daemon=True).start()
+    with _put_off():  # by that thread for good: the signal is this one's, which can put it off
+        threading.Thread(target=watch, args=(process,), name="parent", daemon=True).start()
+
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """Have nothing end this process within the block; what would have, does so after it."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -123,9 +134,11 @@ def _run(order: Run, channel: Channel) -> Result:
 def _hold(order: Hold, channel: Channel, number: int) -> None:
     """Launch the sandbox, and wait for its end."""
     experiment = prepare_topology(order.topology, order.overlay, settings=order.settings)
-    run_dir = rundir.claim(f"python-{os.getppid()}-{os.getpid()}", rundir.RUN)
     reading, writing = os.pipe()
-    try:
+    with ExitStack() as stack:
+        with _put_off():  # else there could be a run directory that nobody removes
+            run_dir = rundir.claim(f"python-{os.getppid()}-{os.getpid()}", rundir.RUN)
+            stack.callback(run_dir.remove)
         child = sandbox.launch(run_dir, lambda: _session(experiment, order.capture, channel, number, reading))
         try:
             channel.leave()
@@ -135,8 +148,6 @@ def _hold(order: Hold, channel: Channel, number: int) -> None:
             child.kill()
             child.wait()
             raise
-    finally:
-        run_dir.remove()
 
 
 def _session(experiment: Experiment, capture: bool, channel: Channel, number: int, told: int) -> int:

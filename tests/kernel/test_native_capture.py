@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,21 @@ def send(namespace: Namespace, interface: str, *frames: str) -> None:
 def tcp_segment(port: int, tag: str = "") -> str:
     ip = "4500002800010000400600000a0000010a000002"
     return MACS + tag + "0800" + ip + f"{port:04x}0050" + "00" * 16
+
+
+def test_what_was_captured_until_now_is_written_when_it_is_asked_for(
+    pair: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    path = tmp_path / "link.pcapng"
+    capture = start(pair, path)
+    assert capture.stdout
+    for asked in (1, 2):
+        send(pair[0], "a0", tcp_segment(1000 + asked))
+        capture.send_signal(signal.SIGUSR1)
+        assert capture.stdout.readline() == "written\n"
+        assert len(list(crossings(path))) == asked
+    report = json.loads(finish(capture).splitlines()[-1])["captures"]
+    assert [r["frames"] for r in report] == [2, 2] and len(list(crossings(path))) == 2
 
 
 def seen_ports(path: Path, inbound: bool = True) -> list[str]:

@@ -29,7 +29,7 @@ class Slow(Migrator):
 
     together = threading.Barrier(2)
 
-    def _check(self, vm_name: str, destination: str) -> Any:
+    def check(self, vm_name: str, destination: str) -> Any:
         return SimpleNamespace(name=vm_name)
 
     def _run(self, vm: Any, record: MigrationRecord, settings: Settings) -> Any:
