@@ -20,6 +20,7 @@ Fields = dict[str, list[str]]
 FABRICPATH = b"\x89\x03"
 OTV = ("-d", "udp.port==8472,vxlan")  # Wireshark has no dissector for OTV's data frames; the bits are VXLAN's
 NOT_RPC = ("--disable-protocol", "rpc")  # a heuristic that takes some probes for its own
+PROBES = ("-d", "udp.port==7007,data")  # whatever the prober's own port happens to be somebody's
 
 
 def control_words(labels: Mapping[int, bool]) -> list[str]:
@@ -56,7 +57,7 @@ def malformed(pcap: Path, *options: str) -> list[str]:
     Frames that were cut short by a snap length are not malformed but short: judge captures of whole frames.
     """
     found = subprocess.run(
-        ["tshark", "-n", "-r", str(pcap), *NOT_RPC, *options, "-Y", "_ws.malformed || _ws.short"],
+        ["tshark", "-n", "-r", str(pcap), *NOT_RPC, *PROBES, *options, "-Y", "_ws.malformed || _ws.short"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return found.stdout.splitlines()

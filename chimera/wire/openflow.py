@@ -32,9 +32,9 @@ _FIELD_BYTES = {
 def flow_mod_bytes(flow: Flow) -> int:
     """The length of the message that adds a flow; so long is it in a switch's answer, too (section 7.3.5.2)."""
     match = _MATCH_BYTES + sum(_field_bytes(name, value) for name, value in flow.match)
-    apply = sum(action_bytes(action) for action in flow.actions if not isinstance(action, Goto))
+    apply = sum(map(action_bytes, flow.actions))
     instructions = (_INSTRUCTION_BYTES + apply) * bool(apply)
-    instructions += _INSTRUCTION_BYTES * sum(isinstance(action, Goto) for action in flow.actions)
+    instructions += _INSTRUCTION_BYTES * bool(flow.actions and isinstance(flow.actions[-1], Goto))
     return _MOD_BYTES + _padded(match) + instructions
 
 
@@ -52,9 +52,11 @@ def _padded(length: int) -> int:
 
 
 @lru_cache(maxsize=65536)
-def action_bytes(action: Action) -> int:
-    """The length of an action, with its padding."""
+def action_bytes(action: Action) -> int:  # noqa: PLR0911  one line per kind of action
+    """The length of an action, with its padding; an instruction is none."""
     match action:
+        case Goto():
+            return 0
         case Output():
             return 16
         case SetField(name, _):
@@ -68,7 +70,7 @@ def action_bytes(action: Action) -> int:
         case Learn():
             specs = [*learn_bytes(action), 8] if action.output_from else learn_bytes(action)
             return _padded(_NICIRA_BYTES + 22 + sum(specs))
-    raise ValueError(f"{action} is an instruction, or unknown")
+    raise ValueError(f"{action} is unknown")
 
 
 def learn_bytes(learn: Learn) -> list[int]:

@@ -277,8 +277,8 @@ def test_a_move_while_the_controller_is_dead_is_mended_when_it_returns(known: Ri
     known.kill_controller()
     known.move("r2", "hv2", "hv1", wait=False)
     known.start_controller()
-    assert known.reaches("r1", "10.0.0.12")
-    assert known.locations()["r2"] == "hv1"
+    overlay_rig.await_true(lambda: known.locations()["r2"] == "hv1")
+    overlay_rig.await_true(lambda: known.reaches("r1", "10.0.0.12"))
     known.move("r2", "hv1", "hv2")
 
 

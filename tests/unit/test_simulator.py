@@ -14,7 +14,7 @@ from chimera.model.control import PortUp
 from chimera.model.flow import Flow
 from chimera.overlay import registry
 
-SCHEDULES = int(os.environ.get("LAB_SCHEDULES", "10000"))
+SCHEDULES = int(os.environ.get("LAB_SCHEDULES", "2000"))
 PARTS = 10
 STEPS = 12
 ROUGH = Weather(management_s=0.001, management_jitter_s=0.01)
