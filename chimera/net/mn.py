@@ -491,7 +491,7 @@ def mininet_view(
     net = LabNet(set_link, place, partial(may_talk, topology))
     into = enter or partial(userland.command, topology)
     for item in topology.by_name.values():
-        net.adopt(item.name, item.kind, forwards=item.can(Capability.FORWARD_IP), enter=into, start=start)
+        net.adopt(item.name, item.kind, forwards=not isinstance(item, Endpoint), enter=into, start=start)
     addresses = {(a.node, a.interface): a.address for a in underlay.addresses}
     addresses |= {(e.name, "eth0"): e.ip for e in topology.endpoints if e.ip}
     macs = {(e.name, "eth0"): e.mac for e in topology.endpoints if e.mac}

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab_support import PROJECT, needs_lab
@@ -30,6 +31,12 @@ def neighbours(lab: RunningLab, node: str) -> set[str]:
     for note in lab.json("inspect", node)["agents"]["notes"]:
         (known.add if note["what"] == "found" else known.discard)(note["detail"])
     return known
+
+
+def events(lab: RunningLab, kind: str) -> list[dict[str, Any]]:
+    """Those of a kind, of the stream."""
+    every = [json.loads(line) for line in lab("events", "--json").stdout.splitlines()]
+    return [event for event in every if event["kind"] == kind]
 
 
 def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
@@ -104,3 +111,18 @@ def test_what_is_malformed_is_counted_at_the_node_it_came_to(running: RunningLab
     send(running, "hv2", "hv4", json.dumps({"from": "mallory"}))
     counters = {"hv4: malformed": 1, "hv4: from a stranger": 1}
     assert eventually(lambda: running.json("inspect", "hv4")["agents"]["counters"] == counters)
+
+    def told() -> dict[str, int]:
+        """The same from the stream."""
+        batches = [event["counts"]["hv4"] for event in events(running, "agents-counted") if "hv4" in event["counts"]]
+        return {f"hv4: {what}": times for batch in batches for what, times in batch.items()}
+
+    assert eventually(lambda: told() == counters)
+
+
+def test_what_agents_do_is_in_the_stream_of_events(running: RunningLab) -> None:
+    noted = [event for event in events(running, "agent-noted") if event["node"] == "hv1"]
+    assert noted and noted == running.json("inspect", "hv1")["agents"]["notes"][: len(noted)]
+    changes = [event for event in events(running, "agent-changed") if event["node"] == "hv1"]
+    assert [event["state"] for event in changes] == ["running", "failed", "running"], "its failure above"
+    assert "poison" in changes[1]["detail"]

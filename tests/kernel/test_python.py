@@ -114,7 +114,8 @@ def test_a_link_of_the_net_is_the_labs(lab: chimera.Lab) -> None:
     assert lab.net["vm1"].pexec("ping", "-c1", "-W1", lab.net["vm3"].IP())[2] or lab.whereabouts("vm3") == "hv1"
     lab.net.configLinkStatus("hv1", "tor", "up")
     assert "received" in lab.net["vm1"].cmd("ping -c1 -w5 vm3")
-    assert [m.text for m in lab.moments if "hv1--tor" in m.text] == ["link hv1--tor cut", "link hv1--tor restored"]
+    told = [event.text for event in lab.events() if "link hv1--tor" in event.text]
+    assert told == ["link hv1--tor cut", "link hv1--tor restored"]
 
 
 # -- verbs and their errors --------------------------------------------------------------------

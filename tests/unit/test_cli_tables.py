@@ -70,7 +70,7 @@ def test_names_of_a_running_lab_complete_and_without_one_nothing_does(monkeypatc
         asked.append(lab_name)
         if lab_name == "gone":
             raise SessionError("no lab")
-        return Known(["hv1", "gw1"], [], [], [], ["hv1--leaf1", "wan"], [])
+        return Known(["hv1", "gw1"], [], [], [], ["hv1--leaf1", "wan"], [], {})
 
     monkeypatch.setattr(status, "ask", ask)
     monkeypatch.setenv("LAB", "mine")

@@ -115,8 +115,11 @@ def test_a_shell_keeps_what_it_was_told_and_can_be_interrupted(here: Here) -> No
     web1 = here.net["web1"]
     web1.cmd("cd /; x=7")
     assert web1.cmd("echo $x; pwd").split() == ["7", "/"]
-    web1.sendCmd("sleep 600; echo no")
+    web1.sendCmd("echo begun; sleep 600; echo no")
     assert web1.waiting
+    said = ""
+    while "begun" not in said:
+        said += web1.monitor(20_000)  # an interrupt before the shell has read the line takes the line with it
     web1.sendInt()
     assert "no" not in web1.waitOutput() and not web1.waiting
     assert web1.cmd("sleep 600 &") is not None
