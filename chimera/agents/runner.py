@@ -66,6 +66,7 @@ class Runner:
         self._packets: list[PacketOut] = []
         self._located: dict[str, str] = {}
         self._again: dict[str, float] = {}  # agents to begin again, and when
+        self._waiting: dict[str, str] = {}  # of these, those that cannot begin yet, and why
 
     # -- from any thread
 
@@ -190,15 +191,18 @@ class Runner:
         try:
             self._sockets.open(node, host.agent.listens(), self.post_to(node))
         except OSError as error:
-            self._failed(host, f"its sockets cannot be opened: {error}")
+            self._wait(host, f"its sockets cannot be opened: {error}")
             return
+        self._waiting.pop(node, None)
         self._tell({"event": "agent", "node": node, "state": "running"})
         self._guard(host, lambda: self._carry_out(host, host.step(Started(), time.monotonic())))
 
     def _end(self, node: str) -> None:
-        self._again.pop(node, None)
-        if self._hosts.pop(node, None):
+        host, again = self._hosts.pop(node, None), self._again.pop(node, None)
+        self._waiting.pop(node, None)
+        if host:
             self._sockets.close(node)
+        if host or again is not None:
             self._tell({"event": "agent", "node": node, "state": "stopped"})
 
     def _guard(self, host: Host, act: Callable[[], None]) -> None:
@@ -211,8 +215,18 @@ class Runner:
             text = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno} of {where.filename})"
             self._failed(host, text)
 
-    def _failed(self, host: Host, text: str) -> None:
+    def _wait(self, host: Host, why: str) -> None:
+        """It cannot begin: its node has no addresses yet, or not any more. It tries again by and by."""
+        self._later(host)
+        if self._waiting.get(host.node) != why:
+            self._waiting[host.node] = why
+            self._tell({"event": "agent", "node": host.node, "state": "waiting", "text": why})
+
+    def _later(self, host: Host) -> None:
         self._hosts.pop(host.node, None)
         self._sockets.close(host.node)
         self._again[host.node] = time.monotonic() + _AGAIN_S
+
+    def _failed(self, host: Host, text: str) -> None:
+        self._later(host)
         self._tell({"event": "agent", "node": host.node, "state": "failed", "text": text})

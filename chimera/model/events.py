@@ -296,16 +296,20 @@ class RouteChanged(Event, frozen=True):
 
 
 class AgentChanged(Event, frozen=True):
-    """A node's agent began or ended. ``failed``: a defect ended it (``detail``), and it begins again, soon."""
+    """A node's agent began or ended; ``detail`` says why it is in this state.
+
+    ``failed``: a defect ended it, and it begins again, soon. ``waiting``: it cannot begin yet, as before its node has
+    an address.
+    """
 
     node: str
-    state: Literal["running", "stopped", "failed"]
+    state: Literal["running", "stopped", "failed", "waiting"]
     detail: str = ""
 
     @property
     def text(self) -> str:
         """Which, and how it is now."""
-        state = "is running" if self.state == "running" else self.state
+        state = f"is {self.state}" if self.state in ("running", "waiting") else self.state
         return f"{titled(self.node, AGENT)} {state}{f': {self.detail}' if self.detail else ''}"
 
 

@@ -136,7 +136,7 @@ class FabricState(Answer, frozen=True):
 class Agents(Answer, frozen=True):
     """Agents by their nodes: how they are, the latest that they noted of themselves, and what they counted."""
 
-    states: dict[str, str]  # running, stopped, failed
+    states: dict[str, str]  # running, waiting, stopped, failed
     notes: list[AgentNoted]
     counters: dict[str, int]  # "node: what"
 

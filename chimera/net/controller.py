@@ -66,7 +66,7 @@ class Controller:
     tell: Tell = tell_nobody
     _process: Process | None = None
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=_ERRORS))  # the latest, in words
-    agents: dict[str, str] = field(default_factory=dict)  # node -> running, stopped, failed
+    agents: dict[str, str] = field(default_factory=dict)  # node -> running, waiting, stopped, failed
     noted: deque[AgentNoted] = field(default_factory=lambda: deque(maxlen=_NOTES))  # what agents said of themselves
     counters: Counter[tuple[str, str]] = field(default_factory=Counter)  # of agents: node, what
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
@@ -225,9 +225,9 @@ class Controller:
         except SessionError:
             return  # it has ended since; that is told
 
-    def _take_agent(self, node: str, state: Literal["running", "stopped", "failed"], text: str) -> None:
+    def _take_agent(self, node: str, state: Literal["running", "stopped", "failed", "waiting"], text: str) -> None:
         self.agents[node] = state
-        if text:
+        if state == "failed":
             self.errors.append(f"the agent of {node} failed and begins again: {text}")
         self.tell(AgentChanged(node, state, text))
 

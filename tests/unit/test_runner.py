@@ -84,10 +84,13 @@ class Sockets:
 
     def __init__(self) -> None:
         self.open_nodes: list[str] = []
+        self.refuse = ""
         self.sent: list[tuple[str, bytes]] = []
 
     def open(self, node: str, listens: Sequence[Listen], post: Any) -> None:
         self.open_nodes.append(node)
+        if self.refuse:
+            raise OSError(self.refuse)
 
     def close(self, node: str) -> None:
         self.open_nodes.remove(node)
@@ -178,6 +181,27 @@ def test_an_agent_that_is_stopped_hears_nothing_until_it_is_started(running: Run
     assert running.eventually(lambda: running.states("hv1") == ["running", "stopped", "running"])
     running.receive("hv1", b"there")
     assert running.eventually(lambda: running.notes("received") == [("hv1", "there")])
+
+
+def test_an_agent_whose_node_has_no_address_waits_and_says_so_once(running: Running) -> None:
+    running.sockets.refuse = "no address"
+    running.runner.stop_agent("hv1")
+    running.runner.start_agent("hv1")
+    assert running.eventually(lambda: len(running.switches.again) > 3)
+    assert running.states("hv1") == ["running", "stopped", "waiting"]
+    running.sockets.refuse = ""
+    assert running.eventually(lambda: running.states("hv1") == ["running", "stopped", "waiting", "running"])
+    assert running.told[-1]["node"] == "hv1" and running.notes("started")[-1] == ("hv1", "")
+
+
+def test_an_agent_that_waits_can_be_stopped(running: Running) -> None:
+    running.sockets.refuse = "no address"
+    running.runner.stop_agent("hv1")
+    running.runner.start_agent("hv1")
+    assert running.eventually(lambda: running.states("hv1")[-1] == "waiting")
+    running.runner.stop_agent("hv1")
+    assert running.eventually(lambda: running.states("hv1")[-1] == "stopped")
+    assert "hv1" not in running.sockets.open_nodes
 
 
 def test_whoever_posts_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
