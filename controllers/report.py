@@ -95,7 +95,7 @@ class Reporter:
                 writing = selectors.EVENT_WRITE if self._pending else 0
                 selector.modify(self._socket, selectors.EVENT_READ | writing)
                 timeout = None if batch_at is None else max(batch_at - time.monotonic(), 0)
-                ready = {key.fileobj for key, _ in selector.select(timeout)}
+                ready = {key.fileobj for key, events in selector.select(timeout) if events & selectors.EVENT_READ}
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     batch_at = batch_at or time.monotonic() + _BATCH_S

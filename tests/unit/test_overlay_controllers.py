@@ -178,3 +178,15 @@ def test_databases_that_are_not_there_are_told_of_once(tmp_path: Path) -> None:
     assert heard.wait(5)
     threading.Event().wait(0.1)
     assert told == [Rows("hv1", {}, reachable=False)]
+
+
+def test_a_session_that_is_slow_to_read_gets_every_line_over_one_connection(listener: socket.socket) -> None:
+    made = reporter(listener)
+    connection, _ = listener.accept()
+    sent = [{"event": "located", "interface": f"vm{n}", "switch": "x" * 200} for n in range(10_000)]
+    for line in sent:
+        made.tell(line)
+    threading.Event().wait(0.3)  # by now the socket's buffer is full
+    connection.settimeout(5)
+    with connection, connection.makefile() as lines:
+        assert [json.loads(lines.readline()) for _ in sent] == sent
