@@ -113,14 +113,17 @@ class Reporter:
                 self._lines.append({"event": "control", "messages": marks})
 
     def _write(self) -> None:
-        if not self._pending:  # else the session is slow, and lines wait where their number is bounded
-            with self._lock:
-                lines = list(self._lines)
-                self._lines.clear()
-            self._pending = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-        if self._pending and self._socket is not None:
+        """Send what there is, or what a slow session takes: lines wait then, where their number is bounded."""
+        assert self._socket is not None
+        while self._pending or self._take_lines():
             try:
-                sent = self._socket.send(self._pending)
+                self._pending = self._pending[self._socket.send(self._pending) :]
             except BlockingIOError:
-                sent = 0
-            self._pending = self._pending[sent:]
+                return
+
+    def _take_lines(self) -> bool:
+        with self._lock:
+            lines = list(self._lines)
+            self._lines.clear()
+        self._pending = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        return bool(lines)
