@@ -100,7 +100,11 @@ class Program:
         if not self.connected or not self.claimed:
             return None
         held, first = self.held, self.held is not None
-        added, deleted = self.difference() if held is None else self.adoption(held)
+        added, deleted = self.difference()
+        if held is not None:  # what it told of itself may be older than what it was asked for since
+            missing, stale = self.adoption(held)
+            added = [*{flow.cookie: flow for flow in (*missing, *added)}.values()]
+            deleted = [*dict.fromkeys((*deleted, *stale))]
         self.before, self.refresh, self.held = {}, set(), None
         return Batch(switch, tuple(added), tuple(deleted), first) if added or deleted or first else None
 
