@@ -154,6 +154,7 @@ class Verbs:
             "location": network.location,
             "state": state.states(network, node),
             "fabric": self._fabric(node),
+            "agents": self._lab.controller.agents_of(node),
             "nodes": experiment.topology.nodes,
             "endpoints": experiment.topology.endpoints,
             "segments": experiment.topology.segments,
@@ -180,6 +181,7 @@ class Verbs:
             "addresses": [a for a in found["addresses"] if a.node == node],
             "state": found["state"].get(node),
             "fabric": found["fabric"].get(node, {}),
+            "agents": found["agents"],
         }
 
     def migrate(self, progress: Progress, vm: str, to: str, settings: dict[str, str]) -> dict[str, Any]:

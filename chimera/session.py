@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chimera import __version__, share
+from chimera import __version__, namespaces, share
 from chimera.load import TOPOLOGY_SETTINGS, load_topology, take_settings
 from chimera.measure import conclude, explain, fitness, links, loops, state
 from chimera.measure.instruments import Instruments
@@ -116,7 +116,7 @@ def prepare_topology(
     inventory = Inventory(
         topology=topology,
         underlay=underlay,
-        overlay=overlay.name,
+        overlay=str(Path(overlay_name).resolve()) if overlay_name.endswith(".py") else overlay.name,
         options=options,
         ovsdb={node.name: str(OVS_FOLDER / node.name / "db.sock") for node in topology.vteps},
         openflow_address=str(plan.MANAGEMENT.network_address + 1),
@@ -248,7 +248,7 @@ def _measure_links(built: Network, progress: Progress) -> list[LinkReport]:
     if not impaired:
         return []
     progress(f"measuring {len(impaired)} impaired links")
-    ends = [f"{netns.path(port.node)}:{port.interface}" for link in impaired for port in link.ends()]
+    ends = [f"{namespaces.path(port.node)}:{port.interface}" for link in impaired for port in link.ends()]
     return links.link_reports(netns.run("", [str(native_tool("linkprobe")), *ends]), impaired)
 
 

@@ -1,4 +1,4 @@
-"""``python -m controllers --inventory FILE``: run the application of the inventory's overlay until SIGTERM."""
+"""``python -m controllers --inventory FILE``: run the agents of the inventory's overlay until SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ryu.controller import controller as _options  # noqa: F401  registers the o
 
 from chimera.model.codec import from_json
 from chimera.model.control import Inventory
-from chimera.overlay import registry
 
 
 def main() -> None:
@@ -30,7 +29,7 @@ def main() -> None:
     cfg.CONF.set_override("inventory", arguments.inventory)
     cfg.CONF.set_override("ofp_listen_host", inventory.openflow_address)
     cfg.CONF.set_override("ofp_tcp_listen_port", inventory.openflow_port)
-    AppManager.run_apps([registry.get(inventory.overlay).application])
+    AppManager.run_apps(["controllers.openflow"])
 
 
 main()

@@ -1,6 +1,6 @@
-"""What the controller tells the session: JSON lines over a unix socket.
+"""What the agents' process tells the session, and is told by it: JSON lines over a unix socket.
 
-The session listens, the controller connects. Neither waits for the other: lines are kept (up to a bound) while the
+The session listens, the process connects. Neither waits for the other: lines are kept (up to a bound) while the
 session is away, and the control plane never blocks on it.
 """
 
@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 Line = dict[str, Any]
@@ -25,11 +26,13 @@ _BATCH_S = 0.05
 class Reporter:
     """One thread that writes lines.
 
-    With an empty ``path`` there is nobody to tell and every line is dropped.
+    With an empty ``path`` there is nobody to tell and every line is dropped. ``on_command`` gets the lines that the
+    session sends.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, on_command: Callable[[Line], None] = lambda line: None) -> None:
+        self._path, self._on_command = path, on_command
+        self._received = b""
         self._lines: deque[Line] = deque(maxlen=_KEPT)
         self._marks: deque[Line] = deque(maxlen=_KEPT)
         self._pending = b""
@@ -81,7 +84,7 @@ class Reporter:
     def _hang_up(self) -> None:
         if self._socket is not None:
             self._socket.close()
-        self._socket, self._pending = None, b""
+        self._socket, self._pending, self._received = None, b"", b""
 
     def _serve(self) -> None:
         """One session with the other side, until it ends (``OSError``)."""
@@ -99,11 +102,18 @@ class Reporter:
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     batch_at = batch_at or time.monotonic() + _BATCH_S
-                if self._socket in ready and not self._socket.recv(4096):  # it says nothing: this is its end
-                    raise ConnectionResetError(self._path)
+                if self._socket in ready:
+                    self._receive(self._socket.recv(4096))
                 if batch_at is not None and time.monotonic() >= batch_at:
                     self._take_marks()
                     batch_at = None
+
+    def _receive(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionResetError(self._path)
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self._on_command(json.loads(line))
 
     def _take_marks(self) -> None:
         with self._lock:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
-from chimera.model.control import SwitchUp
 from controllers import translate
 
 
@@ -48,71 +47,19 @@ class Session:
         cookies, self._cookies = frozenset(self._cookies), []
         return cookies
 
-    def send(self, messages: Sequence[bytes], *, barrier: bool) -> None:
-        """Send messages in order and at once; with a barrier, the session is unsettled until it is confirmed."""
+    def framed(self, messages: Sequence[bytes], *, barrier: bool) -> bytes:
+        """Messages to send in order and at once; with a barrier, the session is unsettled until it is confirmed."""
         parts = list(messages)
         if barrier:
             request = parser.OFPBarrierRequest(self.datapath)
             self._unconfirmed = self.datapath.set_xid(request)
             self._programmed = True
             parts.append(translate.barrier(self._unconfirmed))
-        self.datapath.send(b"".join(parts))
+        return b"".join(parts)
 
     def barrier_reply(self, xid: int) -> bool:
-        """True where this reply confirms everything sent so far."""
+        """Note a confirmation; true where it is of everything sent so far."""
         if xid != self._unconfirmed:
             return False
         self._unconfirmed = 0
         return True
-
-
-class Adoption:
-    """Holds switches back that carry flows of an earlier controller until all ports are known.
-
-    Programmed too early, a switch would lose flows towards ports that the controller has only not heard of
-    yet. A switch that holds nothing has nothing to lose and is programmed at once.
-    """
-
-    def __init__(self, switches: Iterable[str]) -> None:
-        self._databases = set(switches)
-        self._ports = set(switches)
-        self._held_back: dict[str, SwitchUp] = {}
-        self.heard = 0  # news of switches so far
-
-    def database(self, switch: str, reachable: bool) -> list[SwitchUp]:
-        """The database's content is known; where it is not reachable, the switch is not running."""
-        self.heard += 1
-        self._databases.discard(switch)
-        if not reachable:
-            self._ports.discard(switch)
-        return self._released()
-
-    def ports(self, switch: str) -> list[SwitchUp]:
-        """The switch's ports are known."""
-        self.heard += 1
-        self._ports.discard(switch)
-        return self._released()
-
-    def holds(self, up: SwitchUp) -> list[SwitchUp]:
-        """The switch's flows are known."""
-        self.heard += 1
-        if not up.held:
-            return [up]
-        self._held_back[up.switch] = up
-        return self._released()
-
-    def lost(self, switch: str) -> None:
-        """The session with the switch ended."""
-        self._held_back.pop(switch, None)
-
-    def deadline(self) -> list[SwitchUp]:
-        """Wait for nobody any more."""
-        self._databases.clear()
-        self._ports.clear()
-        return self._released()
-
-    def _released(self) -> list[SwitchUp]:
-        if self._databases or self._ports:
-            return []
-        released, self._held_back = list(self._held_back.values()), {}
-        return released

@@ -1,13 +1,14 @@
 """Flows and actions as OpenFlow 1.3 messages, Open vSwitch's extensions included.
 
-The same flow goes to many switches, so it is turned to bytes once; its transaction identifier is 0, which
-the barrier that follows makes unnecessary.
+The same flow goes to many switches, and its parts (a field, an action) stand in many flows: Ryu turns each part to
+bytes once, and a message is put together from them. Its transaction identifier is 0, which the barrier that follows
+makes unnecessary.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -16,7 +17,6 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
-from chimera.model.control import AddFlow, DeleteFlow, PacketOut
 from chimera.model.flow import (
     Action,
     CheckLarger,
@@ -30,6 +30,9 @@ from chimera.model.flow import (
     Value,
 )
 
+_MOD = struct.Struct("!QQBBHHHIIIH2x")
+_MOST_FLOWS = 500_000  # whose bytes are kept
+_added: dict[int, bytes] = {}
 _SWITCH = ProtocolDesc(ofp.OFP_VERSION)  # messages are for any switch of this version
 _BITS = {field.name: field.type.size * 8 for field in ofp.oxm_types} | {"vlan_vid": 12, "vlan_pcp": 3, "ip_dscp": 6}
 _DELETE_LEARNED = 1 << 1  # NX_LEARN_F_DELETE_LEARNED, nicira-ext.h
@@ -80,31 +83,52 @@ class NXActionCheckPktLarger(parser.NXAction):  # os-ken lacks it
         return struct.pack("!HHI", self.frame_bytes, 0, self._REG0)
 
 
-def message(effect: AddFlow | DeleteFlow | PacketOut) -> bytes:
-    """The message that carries out an effect."""
-    match effect:
-        case AddFlow(_, flow):
-            return added(flow)
-        case DeleteFlow(_, cookie):
-            return deleted(cookie)
-        case PacketOut(_, data, actions, in_port):
-            return packet_out(data, actions, in_port)
+def added(flow: Flow) -> bytes:
+    """A flow-mod that adds the flow (OpenFlow 1.3.5 section 7.3.4.1)."""
+    known = _added.get(flow.cookie)
+    if known is None:
+        if len(_added) >= _MOST_FLOWS:
+            _added.clear()
+        known = _added[flow.cookie] = _flow_mod(flow)
+    return known
+
+
+def _flow_mod(flow: Flow) -> bytes:
+    body = _MOD.pack(
+        flow.cookie, 0, flow.table, ofp.OFPFC_ADD, flow.idle_timeout_s, 0, flow.priority,
+        ofp.OFP_NO_BUFFER, 0, 0, 0,  # port and group count for deletions only
+    ) + _match_bytes(flow.match) + _instruction_bytes(flow.actions)  # fmt: skip
+    return struct.pack("!BBHI", ofp.OFP_VERSION, ofp.OFPT_FLOW_MOD, ofp.OFP_HEADER_SIZE + len(body), 0) + body
+
+
+def _match_bytes(match: tuple[tuple[str, Value], ...]) -> bytes:
+    """A match (section 7.2.3), sorted by class and number as Ryu does: a prerequisite stands before what needs it."""
+    fields = b"".join(sorted(_field(*field) for field in _named(match)))
+    size = 4 + len(fields)
+    return struct.pack("!HH", ofp.OFPMT_OXM, size) + fields + bytes(-size % 8)
+
+
+def _instruction_bytes(actions: tuple[Action, ...]) -> bytes:
+    apply = b"".join(_action_bytes(action) for action in actions if not isinstance(action, Goto))
+    first = struct.pack("!HH4x", ofp.OFPIT_APPLY_ACTIONS, 8 + len(apply)) + apply if apply else b""
+    then = [struct.pack("!HHB3x", ofp.OFPIT_GOTO_TABLE, 8, a.table) for a in actions if isinstance(a, Goto)]
+    return first + b"".join(then)
 
 
 @lru_cache(maxsize=65536)
-def added(flow: Flow) -> bytes:
-    """A flow-mod that adds the flow."""
-    return _bytes(
-        parser.OFPFlowMod(
-            _SWITCH,
-            cookie=flow.cookie,
-            table_id=flow.table,
-            priority=flow.priority,
-            idle_timeout=flow.idle_timeout_s,
-            match=_match(flow),
-            instructions=_instructions(flow.actions),
-        )
-    )
+def _field(name: str, value: Value) -> bytes:
+    """One field of a match, with its header (section 7.2.3.2)."""
+    buffer = bytearray()
+    parser.OFPMatch(**{name: _matched(name, value)}).serialize(buffer, 0)
+    _, size = struct.unpack_from("!HH", buffer)
+    return bytes(buffer[4:size])
+
+
+@lru_cache(maxsize=65536)
+def _action_bytes(action: Action) -> bytes:
+    buffer = bytearray()
+    _action(action).serialize(buffer, 0)
+    return bytes(buffer).ljust(int.from_bytes(buffer[2:4]), b"\0")  # Ryu leaves the padding at its end out
 
 
 def deleted(cookie: int) -> bytes:
@@ -147,12 +171,11 @@ def _bytes(built: Any) -> bytes:
     return bytes(built.buf)
 
 
-def _match(flow: Flow) -> Any:
-    """A match. os-ken sorts fields by class, Nicira's first, and a prerequisite must stand before its field."""
-    wanted = {name: _matched(name, value) for name, value in flow.match}
-    if "nw_ttl" in wanted:
-        wanted["eth_type_nxm"] = wanted.pop("eth_type")
-    return parser.OFPMatch(**wanted)
+def _named(match: tuple[tuple[str, Value], ...]) -> Iterator[tuple[str, Value]]:
+    """Fields by Ryu's names; Nicira's TTL needs Nicira's EtherType before it."""
+    expiring = any(name == "nw_ttl" for name, _ in match)
+    for name, value in match:
+        yield ("eth_type_nxm" if expiring and name == "eth_type" else name), value
 
 
 def _matched(name: str, value: Value) -> Any:
@@ -160,12 +183,6 @@ def _matched(name: str, value: Value) -> Any:
     if name == "vlan_vid" and isinstance(value, int):
         return value | ofp.OFPVID_PRESENT
     return value
-
-
-def _instructions(actions: tuple[Action, ...]) -> list[Any]:
-    apply = [_action(action) for action in actions if not isinstance(action, Goto)]
-    instructions = [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, apply)] if apply else []
-    return instructions + [parser.OFPInstructionGotoTable(a.table) for a in actions if isinstance(a, Goto)]
 
 
 def _action(action: Action) -> Any:  # noqa: PLR0911  one line per kind of action

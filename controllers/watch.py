@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from chimera.agents.attachments import Identity, identity
 from chimera.wire.ovsdb import Ovsdb, OvsdbError, Update
-from controllers.attachments import Identity, identity
 
 _COLUMNS = {"Interface": ["name", "external_ids"]}
 _RETRY_S, _RETRY_MAX_S = 0.02, 0.5

@@ -34,6 +34,7 @@ COMMANDS = {
     "schema": ("chimera.cli.files:schema", "Print the JSON Schema of topology or lab files."),
     "list": ("chimera.cli.files:list_", "List topologies, overlays, scenarios and labs."),
     "compare": ("chimera.cli.compare:compare", "Compare results in one table."),
+    "simulate": ("chimera.cli.simulate:simulate", "A control plane in virtual time: larger than a machine."),
     "doctor": ("chimera.cli.doctor:doctor", "What this machine can do, and how to fix what is missing."),
     "bench": ("chimera.cli.bench:bench", "Measure the lab itself: startup, dataplane, vmotion."),
     "completion": ("chimera.cli.completion:completion", "Print a completion script for your shell."),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from chimera import namespaces
 from chimera.deadline import slowness
 from chimera.measure import pcapng
 from chimera.measure.entropy import paths_used
@@ -28,7 +29,6 @@ from chimera.model.result import Entropy
 from chimera.model.samples import Heartbeat, ProbeStream, Window
 from chimera.model.topology import Endpoint, Topology
 from chimera.model.underlay import Underlay
-from chimera.net import kernel, netns
 from chimera.net.memory_copy import PORT as MIGRATION_PORT
 from chimera.net.ways import CorePair, Ways
 
@@ -292,7 +292,7 @@ class Instruments:
         ports = []
         for peer in self.topology.vms:
             owner = peer.ip.partition("/")[0] if peer.name in involved else NOBODY
-            ports += ["--netns", f"{netns.path(peer.name)}:eth0:{owner}"]
+            ports += ["--netns", f"{namespaces.path(peer.name)}:eth0:{owner}"]
         return Recorder("", "probe", "listen", "--out", str(path), *ports, ports=len(ports)), path
 
     # -- TCP -------------------------------------------------------------------------------------
@@ -403,9 +403,9 @@ class Instruments:
     def _bulk(self, watched: Watched) -> float | None:
         """Megabits per second that one TCP connection from the vantage point to the VM carries; None without one."""
         target = self.topology.vm(watched.target).ip.partition("/")[0]
-        with kernel.inside(netns.path(watched.target)):
+        with namespaces.inside(namespaces.path(watched.target)):
             listener = socket.create_server(("0.0.0.0", BULK_PORT))
-        with kernel.inside(netns.path(watched.vantage.name)):
+        with namespaces.inside(namespaces.path(watched.vantage.name)):
             sender = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         with listener, sender:
             sender.settimeout(2)

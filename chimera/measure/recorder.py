@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chimera import namespaces
 from chimera.deadline import ready, steps
 from chimera.measure import pcapng
 from chimera.model.errors import DeadlineError, SessionError
@@ -160,7 +161,7 @@ def start_capture(
         path = files[link.name] = folder / f"{link.name}.pcapng"
         pcapng.write_header(path, [(port, _peer(link, port)) for port in ends], names, translated)
         for port in ends:
-            arguments += ["--spec", f"{netns.path(port.node)}:{port.interface}:{path}:{snaplen}"]
+            arguments += ["--spec", f"{namespaces.path(port.node)}:{port.interface}:{path}:{snaplen}"]
         ports += ends
     arguments += ["--ring-kb", str(_ring_kb(len(ports), snaplen))]
     if skip_tcp_port:

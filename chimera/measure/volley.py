@@ -7,8 +7,8 @@ import time
 from contextlib import ExitStack
 from types import TracebackType
 
+from chimera import namespaces
 from chimera.model.topology import Endpoint
-from chimera.net import kernel, netns
 from chimera.wire.probe import ANSWER, MAGIC, PROBE, REQUEST, find_probe
 
 PORT = 7010
@@ -30,9 +30,9 @@ class Volley:
         self._to = (target.ip.partition("/")[0], PORT)
         self._open = ExitStack()
         self._sequence = 0
-        with kernel.inside(netns.path(target.name)):
+        with namespaces.inside(namespaces.path(target.name)):
             self._sink = self._open.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        with kernel.inside(netns.path(sender.name)):
+        with namespaces.inside(namespaces.path(sender.name)):
             self._sources = {
                 flow: self._open.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for flow in self.flows
             }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 Value = int | str | tuple[int, int] | tuple[str, str]
 
@@ -90,6 +90,12 @@ class Learn:
 Action = Output | SetField | Move | DecTtl | CheckLarger | Goto | Learn
 
 
+@lru_cache(maxsize=65536)
+def _text(action: Action) -> str:
+    """An action, spelled out: flows to all switches of a segment share most of theirs."""
+    return repr(action)
+
+
 @dataclass(frozen=True)
 class Flow:
     """One OpenFlow entry; an empty ``actions`` drops. What nothing hits for ``idle_timeout_s`` (not 0) goes."""
@@ -103,5 +109,10 @@ class Flow:
     @cached_property
     def cookie(self) -> int:
         """64-bit hash of the flow's content, never 0 (0 is what learned and hand-made flows carry)."""
-        text = repr((self.table, self.priority, self.match, self.actions, self.idle_timeout_s)).encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) or 1
+        text = repr((self.table, self.priority, self.match, self.idle_timeout_s)) + "".join(map(_text, self.actions))
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) or 1
+
+    @cached_property
+    def place(self) -> tuple[int, int, frozenset[tuple[str, Value]]]:
+        """What a switch tells flows apart by: of one place it holds one."""
+        return self.table, self.priority, frozenset(self.match)

@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from chimera.deadline import ready, steps
 from chimera.model.codec import to_json
@@ -33,7 +34,18 @@ _IP_FREEBIND = 15
 _LIMIT_S = 30.0  # without progress (chimera.deadline): to import, to connect, to program a switch
 _WIRED_S = 3.0  # to hear of one interface and send its flows
 _ERRORS = 100
+_NOTES = 10_000
 _PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentNote:
+    """What an agent said of its state, when the session received it (seconds since the epoch)."""
+
+    t: float
+    node: str
+    what: str
+    detail: str
 
 
 @dataclass
@@ -48,6 +60,9 @@ class Controller:
     log: ControlLog = field(default_factory=ControlLog)
     _process: subprocess.Popen[bytes] | None = None
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=_ERRORS))  # what switches refused, the latest
+    agents: dict[str, str] = field(default_factory=dict)  # node -> running, stopped, failed
+    noted: deque[AgentNote] = field(default_factory=lambda: deque(maxlen=_NOTES))  # what agents said of themselves
+    counters: Counter[tuple[str, str]] = field(default_factory=Counter)  # of agents: node, what
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stream: socket.socket | None = None
@@ -77,6 +92,7 @@ class Controller:
         refused it.
         """
         self._last.clear()
+        self.agents.clear()
         self._starts += 1
         inventory = replace(self.inventory, openflow_port=self._port)
         (FOLDER / "inventory.json").write_bytes(to_json(inventory))
@@ -112,10 +128,24 @@ class Controller:
         self._process.wait()
         self._process = None
 
+    def tell_agent(self, command: Literal["start", "stop"], node: str) -> None:
+        """Begin or end one node's agent; the others go on."""
+        if self._stream is None:
+            raise SessionError("the agents' process is not running")
+        self._stream.sendall(json.dumps({"command": command, "node": node}).encode() + b"\n")
+
     @property
     def running(self) -> bool:
         """True while the process is there."""
         return self._process is not None and self._process.poll() is None
+
+    def agents_of(self, node: str = "") -> dict[str, Any]:
+        """The agents of a node, or all: their states, what they noted of themselves last, and what they counted."""
+        return {
+            "states": {name: state for name, state in self.agents.items() if node in ("", name)},
+            "notes": [note for note in tuple(self.noted) if node in ("", note.node)],
+            "counters": {f"{at}: {what}": n for (at, what), n in tuple(self.counters.items()) if node in ("", at)},
+        }
 
     def wait_listening(self) -> None:
         """Return when switches can connect. Raises as :meth:`wait_synced`."""
@@ -177,6 +207,7 @@ class Controller:
             if process.poll() is not None:
                 return
         stream, _ = self._listener.accept()
+        self._stream = stream
         with stream:
             for report in _reports(stream):
                 self._take_report(report)
@@ -199,6 +230,14 @@ class Controller:
             self._synced += 1
         elif event == "error":
             self.errors.append(report["text"])
+        elif event == "agent":
+            self.agents[report["node"]] = report["state"]
+            if "text" in report:
+                self.errors.append(f"the agent of {report['node']} failed and begins again: {report['text']}")
+        elif event == "noted":
+            self.noted.append(AgentNote(time.time(), report["node"], report["what"], report["detail"]))
+        elif event == "counted":
+            self.counters[report["node"], report["what"]] += report["times"]
         with self._changed:
             self._last[event] = report
             self._changed.notify_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from chimera import namespaces
 from chimera.deadline import steps
 from chimera.model.errors import DeadlineError
 from chimera.model.topology import Endpoint, Segment
@@ -26,7 +27,7 @@ def configure(endpoint: Endpoint, segment: Segment) -> None:
     """Give an endpoint of a segment its addresses and default routes."""
     if not endpoint.hypervisor:  # a VM's NIC was born with its MAC, a bare-metal host's cable was not
         netns.ip_batch(endpoint.name, [f"link set dev eth0 address {endpoint.mac}"])
-    with kernel.inside(netns.path(endpoint.name)):
+    with namespaces.inside(namespaces.path(endpoint.name)):
         batch = Batch()
         batch.up("lo")
         batch.up("eth0")
@@ -41,7 +42,7 @@ def configure(endpoint: Endpoint, segment: Segment) -> None:
 
 def processes(vm: str) -> set[int]:
     """PIDs of everything that runs in a VM's namespace."""
-    there = os.stat(netns.path(vm)).st_ino
+    there = os.stat(namespaces.path(vm)).st_ino
     found = set()
     for entry in os.listdir("/proc"):
         if entry.isdigit():

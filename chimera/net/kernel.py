@@ -8,11 +8,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
 
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
@@ -38,11 +36,6 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
-def setns(fd: int, kind: int = 0) -> None:
-    """Move the calling thread into the namespace behind ``fd`` (setns(2))."""
-    _check(_libc.setns(fd, kind), "setns")
-
-
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2); raises OSError that names the target."""
     result = _libc.mount(
@@ -54,27 +47,6 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send this process ``signal_number`` when the thread ends that forked it (prctl(2))."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")
-
-
-@contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """Run the block with the calling thread in the network namespace at path ``namespace``.
-
-    Sockets opened in the block stay in that namespace after it; other threads are not affected.
-    """
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            setns(there, CLONE_NEWNET)
-        finally:
-            os.close(there)
-        try:
-            yield
-        finally:
-            setns(home, CLONE_NEWNET)
-    finally:
-        os.close(home)
 
 
 def checksum_in_software(interface: str) -> None:

@@ -29,9 +29,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 
+from chimera import namespaces
 from chimera.deadline import ready, slowness, steps
 from chimera.model.errors import SessionError
-from chimera.net import kernel, netns
 
 PORT = 8000  # where vMotion listens, too
 STALL_S = 3.0  # a connection on which nothing moves for this long (chimera.deadline) is given up …
@@ -229,13 +229,13 @@ class Sender:
 
 def listen(hypervisor: str, address: str) -> socket.socket:
     """A socket on which a hypervisor's receiver listens."""
-    with kernel.inside(netns.path(hypervisor)):
+    with namespaces.inside(namespaces.path(hypervisor)):
         return socket.create_server((address, PORT), backlog=128)
 
 
 def sending_from(hypervisor: str) -> socket.socket:
     """A socket by which a hypervisor sends."""
-    with kernel.inside(netns.path(hypervisor)):
+    with namespaces.inside(namespaces.path(hypervisor)):
         return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
 

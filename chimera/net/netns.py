@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from chimera import namespaces
 from chimera.model.errors import SessionError
 
-FOLDER = "/run/netns"
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL  # for callers of start()
 TimeoutExpired = subprocess.TimeoutExpired
 _FAILED = re.compile(r"Command failed -:(\d+)")
@@ -19,14 +19,9 @@ _NOTHING_TO_DO = {  # the kernel's words for it: a route that is gone is another
 }
 
 
-def path(name: str) -> str:
-    """Where the kernel keeps the namespace called ``name``."""
-    return f"{FOLDER}/{name}"
-
-
 def command(name: str, argv: Sequence[str]) -> list[str]:
     """``argv`` wrapped so that it runs in the namespace; the empty name is the sandbox's own."""
-    return ["nsenter", f"--net={path(name)}", "--", *argv] if name else list(argv)
+    return ["nsenter", f"--net={namespaces.path(name)}", "--", *argv] if name else list(argv)
 
 
 def start(name: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from chimera import namespaces
 from chimera.model.errors import InputError, SessionError, not_one_of
 from chimera.model.ports import INTEGRATION, MANAGEMENT, PHYSICAL, PortSpec
 from chimera.model.samples import LineTimes
@@ -195,7 +196,7 @@ class Network:
                 guests.configure(item, self.topology.segment_of(item))
                 return
             netns.ip_batch(item.name, ["link set lo up", *self._address_lines(item.name)])
-            with kernel.inside(netns.path(item.name)):
+            with namespaces.inside(namespaces.path(item.name)):
                 kernel.checksum_in_software("eth0")
             return
         self._mark_legs(item.name)

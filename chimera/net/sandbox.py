@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from chimera import namespaces
 from chimera.model.errors import LabError, MachineError
 from chimera.net import kernel
 from chimera.net.rundir import RunDir
@@ -112,7 +113,7 @@ def _stay_in_own_pid_namespace() -> None:
     """Undo for our later children what unshare(2) did for the first one."""
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        kernel.setns(own, kernel.CLONE_NEWPID)
+        namespaces.setns(own, kernel.CLONE_NEWPID)
     finally:
         os.close(own)
 
@@ -122,10 +123,10 @@ def enter(session_pid: int, act: Callable[[], object]) -> Child:
 
     It ends with the sandbox, and with us.
     """
-    kinds = {"pid": kernel.CLONE_NEWPID, "net": kernel.CLONE_NEWNET, "mnt": kernel.CLONE_NEWNS}
+    kinds = {"pid": kernel.CLONE_NEWPID, "net": namespaces.CLONE_NEWNET, "mnt": kernel.CLONE_NEWNS}
     try:
         doors = {name: os.open(f"/proc/{session_pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in kinds}
-        kernel.setns(doors["pid"], kernel.CLONE_NEWPID)  # for children
+        namespaces.setns(doors["pid"], kernel.CLONE_NEWPID)  # for children
     except OSError as error:
         raise MachineError(f"the lab cannot be entered: {error.strerror}", "sudo lab …") from error
     sys.stdout.flush()
@@ -137,8 +138,8 @@ def enter(session_pid: int, act: Callable[[], object]) -> Child:
         return Child(pid)
     try:
         kernel.die_with_parent(signal.SIGKILL)
-        kernel.setns(doors["net"], kernel.CLONE_NEWNET)
-        kernel.setns(doors["mnt"], kernel.CLONE_NEWNS)
+        namespaces.setns(doors["net"], namespaces.CLONE_NEWNET)
+        namespaces.setns(doors["mnt"], kernel.CLONE_NEWNS)
         for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -193,7 +194,7 @@ def furnish(run_path: Path) -> None:
 
     The run directory stays visible at the same path inside, everything else in /run is private memory.
     """
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
+    kernel.unshare(kernel.CLONE_NEWNS | namespaces.CLONE_NEWNET)
     _make_private()
     outside = os.open(run_path, os.O_PATH | os.O_CLOEXEC)
     try:

@@ -12,6 +12,7 @@ from mininet.net import Mininet
 from mininet.node import OVSSwitch
 from mininet.topo import LinearTopo
 
+from chimera import namespaces
 from chimera.model.ports import PortSpec
 from chimera.net import kernel, netns, sysctl
 from chimera.net.ovs import OpenVSwitch, empty_database
@@ -117,6 +118,6 @@ def plain_bridge(mtu: int) -> tuple[str, str, str]:
         netns.ip_batch(node, ["link add name br0 type bridge", "link set br0 up", *joined])
     for number, guest in enumerate("ab", start=1):
         netns.ip_batch(guest, ["link set lo up", "link set eth0 up", f"addr add 10.1.0.{number}/24 dev eth0"])
-        with kernel.inside(netns.path(guest)):
+        with namespaces.inside(namespaces.path(guest)):
             kernel.checksum_in_software("eth0")  # as every VM of a lab: the same bytes and the same segmentation
     return "a", "b", "10.1.0.2"

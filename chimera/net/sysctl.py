@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from chimera.net import kernel, netns
+from chimera import namespaces
 
 _HOUR_MS = "3600000"
 
@@ -84,7 +84,7 @@ GUEST_WITHOUT_IPV6 = {**GUEST, **QUIET}
 
 def write(namespace: str, settings: Mapping[str, str]) -> None:
     """Set ``/proc/sys/net/KEY`` in a namespace; keys this kernel does not know are passed over."""
-    with kernel.inside(netns.path(namespace)):
+    with namespaces.inside(namespaces.path(namespace)):
         set_here(settings)
 
 

@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
+from chimera import namespaces
 from chimera.model.topology import Port, Topology
 from chimera.model.underlay import Fabric, FabricNode, Hop, Translator, Underlay
-from chimera.net import bpf, kernel, netns, tools
+from chimera.net import bpf, tools
 
 _WORD = struct.Struct("=I")
 _NODE = struct.Struct("=I4s6s2x")
@@ -115,7 +116,7 @@ class Translation:
         return {identifier: (hop,) for (at, identifier), hop in self._ways.items() if at == name}
 
     def _indices(self, name: str) -> dict[str, int]:
-        with kernel.inside(netns.path(name)):
+        with namespaces.inside(namespaces.path(name)):
             return {interface: index for index, interface in socket.if_nameindex()}
 
     def _write(self, name: str, table: str, wanted: Entries) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from chimera import namespaces
 from chimera.model.errors import SessionError
 from chimera.model.topology import Endpoint, Topology
 from chimera.net import netns
@@ -79,7 +80,7 @@ def command(topology: Topology, node: str, argv: Sequence[str]) -> list[str]:
             pid = str(_make(topology, machine))
             record.truncate(0)
             record.write(f"{pid} {_mounts(pid)}")
-    entry = [f"--net={netns.path(node)}", f"--mount=/proc/{pid}/ns/mnt", f"--uts=/proc/{pid}/ns/uts"]
+    entry = [f"--net={namespaces.path(node)}", f"--mount=/proc/{pid}/ns/mnt", f"--uts=/proc/{pid}/ns/uts"]
     return ["nsenter", *entry, f"--wdns={HOME}", "--", *argv]
 
 
@@ -96,7 +97,7 @@ def _make(topology: Topology, machine: Endpoint) -> int:
 
     It is in the sandbox's network namespace: none of the machine's own, so that no migration waits for it.
     """
-    arguments = [machine.name, netns.path(machine.name), hosts(topology, machine)]
+    arguments = [machine.name, namespaces.path(machine.name), hosts(topology, machine)]
     arguments += layered(Path("/proc/self/mountinfo").read_text())
     argv = ["unshare", "--mount", "--uts", "--propagation", "private", "--", "sh", "-c", _FURNISH, "sh", *arguments]
     holder = netns.start("", argv, stdout=netns.PIPE, stderr=netns.PIPE, start_new_session=True)

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from chimera.model.control import Effect, Event, Inventory
+from chimera.model.control import Inventory
 from chimera.model.errors import InputError, did_you_mean
 from chimera.model.ports import PortSpec
 from chimera.model.topology import Endpoint, Segment, Topology
 from chimera.model.underlay import FabricKind, Forwarding, Translator
 from chimera.overlay import ports
+from chimera.overlay.agent import CONTROLLER, Agent, Agents
 
 Options = Mapping[str, str]
-
-
-class ControlPlane(Protocol):
-    """A control plane as a pure function of what happened; ``now`` is in seconds, from any epoch.
-
-    States are values: a step returns a new one and leaves the old one as it was.
-    """
-
-    def initial(self) -> Any:
-        """The state before any event."""
-
-    def step(self, state: Any, event: Event, now: float) -> tuple[Any, tuple[Effect, ...]]:
-        """The state after ``event``, and what to do about it, in that order."""
-
-    def locations(self, state: Any) -> dict[str, str]:
-        """The switch at which each interface is now."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +25,11 @@ class Option:
     allowed: tuple[str, ...]
     default: str
     doc: str
+
+
+def central(controller: Callable[[], Agent]) -> Agents:
+    """A control plane of one agent that is at no node of the topology: the controller of all switches."""
+    return {CONTROLLER: controller}
 
 
 def central_gateway(topology: Topology, options: Options) -> tuple[str, ...]:
@@ -71,9 +61,9 @@ def _nothing_added(options: Options) -> int:
 class Overlay:
     """One way to carry the tenants' frames, as the lab sees it.
 
-    ``application`` is the module under ``controllers`` that runs it. ``forwarding`` says how it wants the
-    physical network, ``gateway_holders`` which nodes carry the legs of the default gateways. ``ports`` gives a
-    switch's ports beyond those of VMs and gateway legs, ``tag`` the VLAN of a segment's access ports (0: none).
+    ``agents`` gives its control plane, by node. ``forwarding`` says how it wants the physical network,
+    ``gateway_holders`` which nodes carry the legs of the default gateways. ``ports`` gives a switch's ports beyond
+    those of VMs and gateway legs, ``tag`` the VLAN of a segment's access ports (0: none).
     ``conflict`` raises :class:`InputError` for options that do not go together. ``translator`` names the eBPF
     program that translates frames where Open vSwitch lacks the format, ``fabric`` the layer 2 that is to be planned on
     the underlay. ``added_bytes`` is by how much a VM's IP packet grows to become the underlay's (frame overhead without
@@ -84,9 +74,8 @@ class Overlay:
 
     name: str
     summary: str
-    application: str
     forwarding: Callable[[Options], Forwarding]
-    core: Callable[[Inventory], ControlPlane]
+    agents: Callable[[Inventory], Agents]
     ports: Callable[[Inventory, str], tuple[PortSpec, ...]]
     options: tuple[Option, ...] = ()
     gateway_holders: Callable[[Topology, Options], tuple[str, ...]] = central_gateway

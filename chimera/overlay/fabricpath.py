@@ -19,7 +19,8 @@ from chimera.model.flow import CONTROLLER, Flow, Output
 from chimera.model.topology import Segment
 from chimera.model.underlay import FabricKind, Translator
 from chimera.overlay import tunnels
-from chimera.overlay.base import ControlPlane, Options, Overlay
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Options, Overlay
 from chimera.overlay.control import Interface
 from chimera.overlay.pipeline import UNICAST
 from chimera.overlay.tunnels import FROM_HERE, KNOWN, TunnelRules
@@ -40,7 +41,7 @@ class ConversationalRules(TunnelRules):
         unmet = Flow(FROM_HERE, UNMET, (("eth_dst", UNICAST),), (Output(CONTROLLER),))
         return (*super().switch_flows(switch), unmet)
 
-    def absent_flows(self, segment: Segment, interface: Interface) -> tuple[Flow, ...]:
+    def absent(self, segment: Segment, interface: Interface) -> tuple[Flow, ...]:
         """What is for a VM in the middle of its move is dropped here, not by the controller: that has to hear of it."""
         if self._local_only(interface):
             return ()
@@ -48,8 +49,8 @@ class ConversationalRules(TunnelRules):
         return (Flow(FROM_HERE, KNOWN, match, (), IDLE_TIMEOUT_S),)
 
 
-def _core(inventory: Inventory) -> ControlPlane:
-    return tunnels.control(inventory, tunnels.FabricEdges(inventory), ConversationalRules)
+def _agents(inventory: Inventory) -> Agents:
+    return tunnels.agents(inventory, tunnels.FabricEdges(inventory), ConversationalRules)
 
 
 def _translator(options: Options) -> Translator:
@@ -63,9 +64,8 @@ def _added_bytes(options: Options) -> int:
 OVERLAY = Overlay(
     name="fabricpath",
     summary="FabricPath with hypervisors as edge switches: switch IDs, FTag trees, conversational learning",
-    application="controllers.fabricpath",
     forwarding=tunnels.routed,
-    core=_core,
+    agents=_agents,
     ports=tunnels.tunnel_port,
     options=(tunnels.GATEWAY,),
     gateway_holders=tunnels.gateway_holders,

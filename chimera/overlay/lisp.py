@@ -19,6 +19,7 @@ ID. What Ethernet did is done at the edge:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_network
 
 from chimera.model.control import Inventory
@@ -27,8 +28,10 @@ from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment, Topology
 from chimera.model.underlay import Translator
 from chimera.overlay import answers, pipeline, ports, tunnels
-from chimera.overlay.base import Option, Options, Overlay
-from chimera.overlay.control import Interface, Place, SegmentControl, View
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Option, Options, Overlay, central
+from chimera.overlay.central import CentralController
+from chimera.overlay.control import Interface, Place, View
 from chimera.overlay.pipeline import GROUP
 from chimera.overlay.responder import IPV6
 from chimera.overlay.tunnels import FLOOD, FROM_HERE, FROM_TUNNEL, GATEWAY, KNOWN
@@ -81,7 +84,7 @@ class LispRules(tunnels.TunnelRules):
         """As all tunnels do, and questions to a remote neighbour alone are answered, too: LISP carries none."""
         return (*super().switch_flows(switch), *answers.to_one(FROM_HERE, QUESTION))
 
-    def reached(self, view: View) -> frozenset[str]:
+    def reached(self, view: View) -> AbstractSet[str]:
         """Every switch, where other segments of the tenant are routed to this one at the ITR."""
         return self._switches if self._siblings[view.segment.tenant, view.segment.name] else view.switches
 
@@ -90,10 +93,12 @@ class LispRules(tunnels.TunnelRules):
         group: Match = (("tunnel_id", view.segment.vni), ("eth_dst", GROUP))
         return (Flow(FROM_HERE, FLOOD, group, tuple(Output(place.port) for _, place in view.local(switch))),)
 
-    def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
-        """The way to an interface by MAC where it is here, by mapping where it is elsewhere."""
-        if place.switch == switch:
-            return (*self._here(segment, interface, place), *self._routed_here(segment, interface, place))
+    def here(self, segment: Segment, interface: Interface, place: Place) -> tuple[Flow, ...]:
+        """The way to an interface by MAC, and by address from the tenant's other segments."""
+        return (*self._here(segment, interface, place), *self._routed_here(segment, interface, place))
+
+    def elsewhere(self, segment: Segment, interface: Interface, place: Place) -> tuple[Flow, ...]:
+        """The way to an interface by mapping."""
         if self._local_only(interface):
             return ()
         way = self._instances.towards(segment, place.switch)
@@ -171,9 +176,9 @@ def _router(segment: Segment, address: str) -> str:
     return segment.gateway6 if ":" in address else segment.gateway
 
 
-def _core(inventory: Inventory) -> SegmentControl:
+def _agents(inventory: Inventory) -> Agents:
     holders = tunnels.gateway_holders(inventory.topology, inventory.options)
-    return SegmentControl(inventory, LispRules(inventory), holders)
+    return central(lambda: CentralController(inventory, LispRules(inventory), holders))
 
 
 def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
@@ -191,9 +196,8 @@ def _added_bytes(options: Options) -> int:
 OVERLAY = Overlay(
     name="lisp",
     summary="LISP (RFC 9300) between hypervisors: IP inside, tenants are instances, EIDs mapped by the controller",
-    application="controllers.lisp",
     forwarding=tunnels.routed,
-    core=_core,
+    agents=_agents,
     ports=_ports,
     options=(
         Option(

@@ -14,7 +14,8 @@ from chimera.model.flow import Action, Flow
 from chimera.model.topology import Segment, Topology
 from chimera.model.underlay import Translator
 from chimera.overlay import pipeline, tunnels
-from chimera.overlay.base import ControlPlane, Option, Options, Overlay
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Option, Options, Overlay
 from chimera.overlay.tunnels import ARRIVED, FROM_TUNNEL, Encapsulation
 
 LABEL_BYTES, CONTROL_WORD_BYTES, GRE_BYTES = 4, 4, 4  # RFC 3032 section 2.1, RFC 4448 section 4.6, RFC 2784 section 2.1
@@ -67,8 +68,8 @@ class Labelled(Encapsulation):
         return (pipeline.identified(ARRIVED, self._label[switch, segment.vni], segment.vni, FROM_TUNNEL),)
 
 
-def _core(inventory: Inventory) -> ControlPlane:
-    return tunnels.control(inventory, Labelled(inventory))
+def _agents(inventory: Inventory) -> Agents:
+    return tunnels.agents(inventory, Labelled(inventory))
 
 
 def _has_control_word(options: Options) -> bool:
@@ -87,9 +88,8 @@ def _added_bytes(options: Options) -> int:
 OVERLAY = Overlay(
     name="mpls",
     summary="Ethernet over MPLS between hypervisors, in UDP (RFC 7510), GRE or IP (RFC 4023), labels of the receiver",
-    application="controllers.mpls",
     forwarding=tunnels.routed,
-    core=_core,
+    agents=_agents,
     ports=tunnels.tunnel_port,
     options=(
         Option("wire", ("udp", "gre", "ip"), "udp", "what carries the label: UDP (with entropy), GRE, or IP alone"),

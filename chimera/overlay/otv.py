@@ -17,7 +17,8 @@ from chimera.model.control import Inventory
 from chimera.model.ports import PortSpec
 from chimera.model.underlay import Translator
 from chimera.overlay import mpls, ports, tunnels
-from chimera.overlay.base import ControlPlane, Option, Options, Overlay
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Option, Options, Overlay
 from chimera.overlay.tunnels import VniTunnels
 
 OTV_BYTES = 8  # flags, overlay ID, instance ID: as long as VXLAN's
@@ -27,9 +28,9 @@ def _shipped_first(options: Options) -> bool:
     return options["wire"] == "gre"
 
 
-def _core(inventory: Inventory) -> ControlPlane:
+def _agents(inventory: Inventory) -> Agents:
     labelled = _shipped_first(inventory.options)
-    return tunnels.control(inventory, mpls.Labelled(inventory) if labelled else VniTunnels(inventory.underlay))
+    return tunnels.agents(inventory, mpls.Labelled(inventory) if labelled else VniTunnels(inventory.underlay))
 
 
 def _ports(inventory: Inventory, switch: str) -> tuple[PortSpec, ...]:
@@ -51,9 +52,8 @@ def _added_bytes(options: Options) -> int:
 OVERLAY = Overlay(
     name="otv",
     summary="OTV with hypervisors as edge devices: routes to MACs, no unknown unicast (draft-hasmit-otv-04)",
-    application="controllers.otv",
     forwarding=tunnels.routed,
-    core=_core,
+    agents=_agents,
     ports=_ports,
     options=(
         Option("wire", ("udp", "gre"), "udp", "the draft's UDP header on port 8472, or Ethernet over MPLS over GRE"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterable
+from functools import lru_cache
 
 from chimera.model.errors import InputError, did_you_mean
 from chimera.overlay import fabricpath, lisp, mpls, otv, trill, vlan, vxlan
@@ -33,13 +35,29 @@ OVERLAYS = table(
 
 
 def get(name: str) -> Overlay:
-    """The overlay of that name.
+    """The overlay of that name, or the ``OVERLAY`` of the Python file of that path, which is run.
 
     Raises:
-        InputError: where there is none, with the names there are.
+        InputError: where there is none, with the names there are; or the file cannot be run.
     """
+    if name.endswith(".py"):
+        return _from_file(name)
     if name not in OVERLAYS:
         hint = did_you_mean(name, OVERLAYS)
         fix = f"\n    fix: {hint}" if hint else ""
         raise InputError(f"there is no overlay '{name}'\n    allowed: {', '.join(OVERLAYS)}{fix}")
     return OVERLAYS[name]
+
+
+@lru_cache
+def _from_file(path: str) -> Overlay:
+    """A user's own overlay."""
+    try:
+        found = runpy.run_path(path).get("OVERLAY")
+    except FileNotFoundError as error:
+        raise InputError(f"there is no overlay {path}") from error
+    except Exception as error:  # it is the user's code
+        raise InputError(f"overlay {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Overlay):
+        raise InputError(f"overlay {path} has no OVERLAY\n    fix: OVERLAY = chimera.overlay.base.Overlay(…)")
+    return found

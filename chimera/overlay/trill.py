@@ -12,13 +12,14 @@ from __future__ import annotations
 from chimera.model.control import Inventory
 from chimera.model.underlay import FabricKind, Translator
 from chimera.overlay import tunnels
-from chimera.overlay.base import ControlPlane, Options, Overlay
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Options, Overlay
 
 TRILL_BYTES, TAG_BYTES = 6, 4  # RFC 6325 sections 3 (without its EtherType) and 4.1.2
 
 
-def _core(inventory: Inventory) -> ControlPlane:
-    return tunnels.control(inventory, tunnels.FabricEdges(inventory))
+def _agents(inventory: Inventory) -> Agents:
+    return tunnels.agents(inventory, tunnels.FabricEdges(inventory))
 
 
 def _translator(options: Options) -> Translator:
@@ -32,9 +33,8 @@ def _added_bytes(options: Options) -> int:
 OVERLAY = Overlay(
     name="trill",
     summary="TRILL with RBridges on hypervisors and core switches: nicknames, hop counts, trees (RFC 6325)",
-    application="controllers.trill",
     forwarding=tunnels.routed,
-    core=_core,
+    agents=_agents,
     ports=tunnels.tunnel_port,
     options=(tunnels.GATEWAY,),
     gateway_holders=tunnels.gateway_holders,

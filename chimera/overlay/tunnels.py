@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import lru_cache
 
 from chimera.model.control import Effect, Inventory, PacketIn, PacketOut
 from chimera.model.flow import Action, Flow, Goto, Output
@@ -18,8 +17,10 @@ from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment, Topology
 from chimera.model.underlay import Fabric, Forwarding, Underlay, edge_address, tree_address
 from chimera.overlay import answers, pipeline, ports, responder
-from chimera.overlay.base import Option, Options, central_gateway
-from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View, owners_of
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Option, Options, central, central_gateway
+from chimera.overlay.central import CentralController
+from chimera.overlay.control import Interface, Place, Rules, View, owners_of
 from chimera.overlay.pipeline import GROUP
 
 FROM_HERE, ARRIVED, FROM_TUNNEL = 1, 2, 3  # tables
@@ -131,11 +132,9 @@ class TunnelRules(Rules):
             self._directories[key] = answers.directory(view.segment.vni, owners)
         return self._directories[key]
 
-    def audience(self, view: View) -> frozenset[str]:
-        """Switches with more than an anycast leg in the segment."""
-        if not self._anycast:
-            return view.switches
-        return frozenset(p.switch for i, p in view.places.items() if not self._local_only(view.interfaces[i]))
+    def receives_groups(self, view: View, switch: str) -> bool:
+        """Where it has more than an anycast leg in the segment."""
+        return not self._anycast or any(not self._local_only(interface) for interface, _ in view.local(switch))
 
     def segment_flows(self, view: View, switch: str) -> tuple[Flow, ...]:
         """What arrives; broadcast and multicast: to the segment's ports here, and to the switches with ports in it."""
@@ -143,25 +142,30 @@ class TunnelRules(Rules):
         local = [(interface, Output(place.port)) for interface, place in view.local(switch)]
         here = tuple(output for _, output in local)
         arriving = tuple(output for interface, output in local if not self._local_only(interface))
-        remote = self._encapsulation.to_all(view.segment, sorted(self.audience(view) - {switch}))
+        remote = self._encapsulation.to_all(view.segment, sorted(view.audience - {switch}))
         return (
             *self._encapsulation.arriving(view.segment, switch),
             Flow(FROM_HERE, FLOOD, group, (*here, *remote)),
             Flow(FROM_TUNNEL, FLOOD, group, arriving),
         )
 
-    def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
-        """The way to an interface; where it is here, also what it may send."""
-        if place.switch != switch:
-            way = self._encapsulation.towards(segment, place.switch)
-            return () if self._local_only(interface) else _reach(segment.vni, place.mac, way, self.idle_timeout_s)
+    def elsewhere(self, segment: Segment, interface: Interface, place: Place) -> tuple[Flow, ...]:
+        """The way through the tunnel."""
+        if self._local_only(interface):
+            return ()
+        way = self._encapsulation.towards(segment, place.switch)
+        known = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
+        return (Flow(FROM_HERE, KNOWN, known, way, self.idle_timeout_s),)
+
+    def here(self, segment: Segment, interface: Interface, place: Place) -> tuple[Flow, ...]:
+        """The way to its port, and what it may send."""
         known = (("tunnel_id", segment.vni), ("eth_dst", place.mac))
         deliver = (Output(place.port),)
         allowed = pipeline.classified(segment.vni, place, Goto(FROM_HERE))
-        here = (allowed, Flow(FROM_HERE, KNOWN, known, deliver), *answers.of_own(segment, interface, place))
+        own = (allowed, Flow(FROM_HERE, KNOWN, known, deliver), *answers.of_own(segment, interface, place))
         if self._local_only(interface):
-            return (*here, *answers.of_leg(segment.vni, place))
-        return (*here, Flow(FROM_TUNNEL, KNOWN, known, deliver))
+            return (*own, *answers.of_leg(segment.vni, place))
+        return (*own, Flow(FROM_TUNNEL, KNOWN, known, deliver))
 
     def advertised(self, segment: Segment, interface: Interface) -> tuple[str, ...]:
         """With anycast gateways, host routes lead clients straight to a VM's hypervisor: IPv4's, as the underlay is."""
@@ -169,15 +173,15 @@ class TunnelRules(Rules):
             return ()
         return tuple(f"{address}/32" for address in interface.addresses if ":" not in address)
 
-    def packet(self, view: View, asker: Interface, event: PacketIn, seen: frozenset[str]) -> tuple[Effect, ...]:
+    def packet(self, view: View, asker: Interface, event: PacketIn) -> tuple[Effect, ...]:
         """Answer address questions from the asker's segment alone; the owner must have been seen once."""
         asked = responder.question(event.data)
         if asked is None:
             return ()
         owners = self._owners[view.segment.tenant, view.segment.name]
         owner = owners.get(asked.target)
-        legs = any(view.interfaces[i].leg_of for i in seen)
-        if owner is None or not (owner.iface_id in seen or (owner.router and legs)):
+        legs = any(view.interfaces[i].leg_of for i in view.seen)
+        if owner is None or not (owner.iface_id in view.seen or (owner.router and legs)):
             return ()
         reply = responder.answer(asked, owners, asker.iface_id)
         return (PacketOut(event.switch, reply, (Output(event.in_port),)),) if reply else ()
@@ -187,18 +191,11 @@ class TunnelRules(Rules):
         return self._anycast and bool(interface.leg_of)
 
 
-@lru_cache(maxsize=65536)
-def _reach(vni: int, mac: str, way: tuple[Action, ...], idle_timeout_s: int) -> tuple[Flow]:
-    """The way through the tunnel, one and the same at every switch but the interface's own."""
-    return (Flow(FROM_HERE, KNOWN, (("tunnel_id", vni), ("eth_dst", mac)), way, idle_timeout_s),)
-
-
-def control(
-    inventory: Inventory, encapsulation: Encapsulation, rules_of: type[TunnelRules] = TunnelRules
-) -> SegmentControl:
-    """The control plane of an overlay that has little of its own but its wire format."""
+def agents(inventory: Inventory, encapsulation: Encapsulation, rules_of: type[TunnelRules] = TunnelRules) -> Agents:
+    """The control plane of an overlay that has little of its own but its wire format: one controller."""
+    holders = gateway_holders(inventory.topology, inventory.options)
     rules = rules_of(inventory.topology, encapsulation, is_anycast(inventory.options))
-    return SegmentControl(inventory, rules, gateway_holders(inventory.topology, inventory.options))
+    return central(lambda: CentralController(inventory, rules, holders))
 
 
 def is_anycast(options: Options) -> bool:

@@ -12,8 +12,10 @@ from chimera.model.ports import PortSpec
 from chimera.model.topology import Segment
 from chimera.model.underlay import Forwarding
 from chimera.overlay import ports
-from chimera.overlay.base import Options, Overlay, central_gateway
-from chimera.overlay.control import Rules, SegmentControl
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Options, Overlay, central, central_gateway
+from chimera.overlay.central import CentralController
+from chimera.overlay.control import Rules
 
 
 class VlanRules(Rules):
@@ -24,9 +26,9 @@ class VlanRules(Rules):
         return (Flow(0, 0, (), (Output(NORMAL),)),)
 
 
-def _core(inventory: Inventory) -> SegmentControl:
+def _agents(inventory: Inventory) -> Agents:
     holders = central_gateway(inventory.topology, inventory.options)
-    return SegmentControl(inventory, VlanRules(), holders)
+    return central(lambda: CentralController(inventory, VlanRules(), holders))
 
 
 def _bridged(options: Options) -> Forwarding:
@@ -48,9 +50,8 @@ def _vlan_of(segment: Segment) -> int:
 OVERLAY = Overlay(
     name="vlan",
     summary="VLANs stretched over the WAN, learning switches: the baseline before overlays",
-    application="controllers.vlan",
     forwarding=_bridged,
-    core=_core,
+    agents=_agents,
     ports=_trunk,
     tag=_vlan_of,
     programs_vms=False,

@@ -16,8 +16,10 @@ from chimera.model.flow import Action, Flow, Goto, Learn, Output
 from chimera.model.topology import Segment
 from chimera.model.underlay import Underlay
 from chimera.overlay import pipeline, ports, tunnels
-from chimera.overlay.base import Option, Options, Overlay
-from chimera.overlay.control import Interface, Place, Rules, SegmentControl, View
+from chimera.overlay.agent import Agents
+from chimera.overlay.base import Option, Options, Overlay, central
+from chimera.overlay.central import CentralController
+from chimera.overlay.control import Interface, Place, Rules, View
 from chimera.overlay.pipeline import GROUP
 from chimera.overlay.tunnels import GATEWAY, VniTunnels
 
@@ -70,10 +72,8 @@ class FloodRules(Rules):
             Flow(LEARNED, FLOOD, (segment,), (*vms, *everywhere)),
         )
 
-    def interface_flows(self, segment: Segment, switch: str, interface: Interface, place: Place) -> tuple[Flow, ...]:
+    def here(self, segment: Segment, interface: Interface, place: Place) -> tuple[Flow, ...]:
         """Learn the port of what is here; the learned flow goes when the port goes."""
-        if place.switch != switch:
-            return ()
         allowed = pipeline.classified(segment.vni, place, _learn_port(segment.vni, place), Goto(LEARNED))
         if not interface.leg_of:
             return (allowed,)
@@ -97,11 +97,12 @@ def _learns(options: Options) -> bool:
     return options.get("mode") == "flood"
 
 
-def _core(inventory: Inventory) -> SegmentControl:
+def _agents(inventory: Inventory) -> Agents:
     underlay, options = inventory.underlay, inventory.options
-    if _learns(options):
-        return SegmentControl(inventory, FloodRules(underlay), tunnels.gateway_holders(inventory.topology, options))
-    return tunnels.control(inventory, VniTunnels(underlay))
+    if not _learns(options):
+        return tunnels.agents(inventory, VniTunnels(underlay))
+    holders = tunnels.gateway_holders(inventory.topology, options)
+    return central(lambda: CentralController(inventory, FloodRules(underlay), holders))
 
 
 def _conflict(options: Options) -> None:
@@ -120,9 +121,8 @@ def _added_bytes(options: Options) -> int:
 OVERLAY = Overlay(
     name="vxlan",
     summary="VXLAN between hypervisors (RFC 7348), programmed by a controller or flooding and learning",
-    application="controllers.vxlan",
     forwarding=tunnels.routed,
-    core=_core,
+    agents=_agents,
     ports=tunnels.tunnel_port,
     options=(
         Option("mode", ("controller", "flood"), "controller", "the controller knows every port, or switches learn"),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chimera.model.errors import InputError, MigrationAborted, SessionError
 from chimera.model.ports import CONTROLLER
@@ -267,9 +267,28 @@ class Lab:
         return [link.name for link, between in ends if between == sites and len(between) > 1]
 
     def stop(self, node: str) -> None:
-        """Power off a hypervisor or gateway, or end the controller (``controller``)."""
-        act = self.controller.stop if node == CONTROLLER else lambda: self.network.stop_node(node)
+        """Power off a hypervisor or gateway, or end the controller (``controller``); a node's agent goes with it."""
+
+        def act() -> None:
+            if node == CONTROLLER:
+                self.controller.stop()
+                return
+            self.network.stop_node(node)
+            self._agent("stop", node)
+
         self._do(f"{node} stopped", act)
+
+    def stop_agent(self, node: str) -> None:
+        """End the agent of a node alone: its switch goes on with what it holds."""
+        self._do(f"agent of {node} stopped", lambda: self._agent("stop", node))
+
+    def start_agent(self, node: str) -> None:
+        """Begin the agent of a node, which knows nothing."""
+        self._do(f"agent of {node} started", lambda: self._agent("start", node))
+
+    def _agent(self, command: Literal["start", "stop"], node: str) -> None:
+        if node in self.controller.agents and self.controller.running:
+            self.controller.tell_agent(command, node)
 
     def start(self, node: str) -> None:
         """Power a hypervisor or gateway on again, or start the controller and wait until it has adopted the network."""
@@ -277,6 +296,7 @@ class Lab:
         def act() -> None:
             if node != CONTROLLER:
                 self.network.start_node(node)
+                self._agent("start", node)
                 return
             self.controller.start()
             self.controller.wait_listening()

@@ -18,12 +18,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from chimera import namespaces
 from chimera.deadline import exceeds, slowness
 from chimera.model.errors import DeadlineError, InputError, MigrationAborted, SessionError, not_one_of
 from chimera.model.record import MigrationRecord
 from chimera.model.result import Phase, Round
 from chimera.model.topology import Endpoint
-from chimera.net import guests, kernel, memory_copy, netns
+from chimera.net import guests, memory_copy
 from chimera.net.memory_copy import STALL_S, Receiver, Release, Sender
 from chimera.net.network import Network
 from chimera.scenario.precopy import Guest, Limits, dirtied, last_pages_ms, on_slow_machine, verdict
@@ -234,7 +235,7 @@ class Migrator:
         if kind == "none":
             return
         frame = announcement(kind, vm.mac, vm.ip)
-        with kernel.inside(netns.path(vm.name)):
+        with namespaces.inside(namespaces.path(vm.name)):
             channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
             channel.bind(("eth0", 0))
         with _phase(record, "announce", kind):

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from lab_support import needs_lab
 
+from chimera import namespaces
 from chimera.bench.isolated import standing
 from chimera.model.ports import PortSpec
-from chimera.net import kernel, netns
+from chimera.net import netns
 from chimera.net.ovs import OpenVSwitch
 from chimera.wire import ovsdb
 
@@ -57,7 +58,7 @@ def _build() -> Callable[[str], dict[str, Any]]:
 
 
 def _station(name: str) -> socket.socket:
-    with kernel.inside(netns.path("stations")):
+    with namespaces.inside(namespaces.path("stations")):
         channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         channel.bind((name, ETHERTYPE))
     channel.setblocking(False)

@@ -18,8 +18,8 @@ from lab_support import lab, needs_lab, result, start
 from native_support import namespaces
 from running_lab import RunningLab, up
 
+from chimera import namespaces as netns
 from chimera.deadline import SLOWEST
-from chimera.net import kernel
 from chimera.net.memory_copy import PORT, STALL_S, Sender
 from chimera.net.rundir import ROOT, facts
 
@@ -78,7 +78,7 @@ def test_a_next_hop_that_answers_arp_late_is_connected_to_all_the_same() -> None
     with namespaces(2) as (near, far):
         near.link("eth0", far, "eth0")
         near.address("eth0", "192.0.2.1/24")
-        with kernel.inside(far.path):
+        with netns.inside(far.path):
             listener = socket.socket()
         listener.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)  # the address comes later
         listener.bind(("192.0.2.2", PORT))
@@ -87,7 +87,7 @@ def test_a_next_hop_that_answers_arp_late_is_connected_to_all_the_same() -> None
         late.start()
 
         def open_socket() -> socket.socket:
-            with kernel.inside(near.path):
+            with netns.inside(near.path):
                 return socket.socket()
 
         sender = Sender(open_socket, stall_s=30.0)

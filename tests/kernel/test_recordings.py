@@ -11,11 +11,12 @@ pytestmark = needs_lab
 SCENARIO = '''
 """The capture of the inter-site links is stopped for a while in the middle of much traffic, as by a busy machine."""
 import signal, socket, time
+from chimera import namespaces
 from chimera.net import kernel, netns
 
 def run(lab):
     (_, capture), = lab.observer._running
-    with kernel.inside(netns.path("web1")):
+    with namespaces.inside(namespaces.path("web1")):
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     to = lab.topology.vm("web4").ip.partition("/")[0]
     with lab.watch(lab.topology.vm("web1")):

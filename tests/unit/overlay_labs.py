@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from chimera.model.control import AddFlow, DeleteFlow, Effect, Event, Inventory, PacketIn, PacketOut, PortUp, SwitchUp
+from chimera.model.control import (
+    Effect,
+    Event,
+    Hold,
+    Inventory,
+    Located,
+    PacketIn,
+    PacketOut,
+    PortUp,
+    SetTimer,
+    Started,
+    SwitchDown,
+    SwitchUp,
+    TimerFired,
+)
 from chimera.model.flow import CONTROLLER, Action, CheckLarger, Flow, Goto, Move, Output, SetField
 from chimera.model.topology import Endpoint, Kind, Node, Segment, Site, Topology
 from chimera.model.underlay import Fabric, FabricKind, FabricNode, Forwarding, Underlay, edge_address, tree_address
 from chimera.overlay import registry
+from chimera.overlay.agent import CONTROLLER as CONTROLLER_NODE
 from chimera.overlay.base import check_options
 from chimera.overlay.ports import TUNNEL
+from chimera.overlay.programs import Programs
 
 HYPERVISORS = ("hv1", "hv2", "hv3")
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -60,18 +76,37 @@ Key = tuple[int, int, frozenset[Any]]
 Ends = list[tuple[str, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class AddFlow:
+    """A switch is asked to add a flow."""
+
+    switch: str
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFlow:
+    """A switch is asked to delete the flows with a cookie."""
+
+    switch: str
+    cookie: int
+
+
+Change = AddFlow | DeleteFlow | Effect
+
+
 @dataclass
 class Switch:
     """Flow tables as a switch keeps them: one flow for each table, priority and match."""
 
     flows: dict[Key, Flow] = field(default_factory=dict)
 
-    def apply(self, effect: AddFlow | DeleteFlow) -> None:
+    def apply(self, change: AddFlow | DeleteFlow) -> None:
         """Carry out a flow-mod."""
-        if isinstance(effect, AddFlow):
-            self.flows[effect.flow.table, effect.flow.priority, frozenset(effect.flow.match)] = effect.flow
+        if isinstance(change, AddFlow):
+            self.flows[change.flow.place] = change.flow
         else:
-            self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie != effect.cookie}
+            self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie != change.cookie}
 
     @property
     def cookies(self) -> frozenset[int]:
@@ -134,25 +169,56 @@ def _bits(value: int | str) -> int:
 
 @dataclass
 class Lab:
-    """A core with switches that do what it says; ``effects`` are those of the last step."""
+    """A controller's agent with switches that do what it says; ``effects`` are those of the last event."""
 
     inventory: Inventory
     switches: dict[str, Switch] = field(default_factory=dict)
-    effects: tuple[Effect, ...] = ()
+    effects: tuple[Change, ...] = ()
+    programs: Programs = field(default_factory=Programs)
+    connected: set[str] = field(default_factory=set)
+    located: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.core = registry.get(self.inventory.overlay).core(self.inventory)
-        self.state = self.core.initial()
-        self.switches = {node.name: Switch() for node in self.inventory.topology.vteps}
+        self.agent = registry.get(self.inventory.overlay).agents(self.inventory)[CONTROLLER_NODE]()
+        self.switches = self.switches or {node.name: Switch() for node in self.inventory.topology.vteps}
+        self.happen(Started())
 
-    def happen(self, *events: Event) -> tuple[Effect, ...]:
-        """Let events happen one after the other; the effects of the last one."""
+    def happen(self, *events: Event, apply: bool = True) -> tuple[Change, ...]:
+        """Let events happen one after the other, each settled before the next; the effects of the last one."""
         for event in events:
-            self.state, self.effects = self.core.step(self.state, event, 0.0)
-            for effect in self.effects:
-                if isinstance(effect, AddFlow | DeleteFlow):
-                    self.switches[effect.switch].apply(effect)
+            others = tuple(self._step(event))
+            batches = self.programs.batches()
+            added = [AddFlow(batch.switch, flow) for batch in batches for flow in batch.added]
+            deleted = [DeleteFlow(batch.switch, cookie) for batch in batches for cookie in batch.deleted]
+            self.effects = (*added, *others, *deleted)
+            for change in (*added, *deleted) if apply else ():
+                self.switches[change.switch].apply(change)
         return self.effects
+
+    def _step(self, event: Event) -> Iterator[Effect]:
+        if isinstance(event, SwitchUp):
+            self.programs.connected(event.switch, event.held)
+            self.connected.add(event.switch)
+        elif isinstance(event, SwitchDown):
+            self.programs.disconnected(event.switch)
+            self.connected.discard(event.switch)
+        for effect in self.agent.step(event, 0.0):
+            if isinstance(effect, Hold):
+                self.programs.hold(effect)
+            elif isinstance(effect, SetTimer):
+                yield from self._step(TimerFired(effect.name))
+            elif isinstance(effect, Located):
+                self.located[effect.iface_id] = effect.switch
+            else:
+                yield effect
+
+    def locations(self) -> dict[str, str]:
+        """The switch at which the controller said that each interface is."""
+        return {iface_id: switch for iface_id, switch in self.located.items() if switch}
+
+    def wanted(self, switch: str) -> list[Flow]:
+        """What a switch should hold."""
+        return list(self.programs[switch].flows())
 
     def receivers(self, switch: str, in_port: int, frame: dict[str, Any]) -> Ends:
         """Where a frame that enters at a port ends up, tunnels and controller followed; one element for each copy."""
@@ -200,11 +266,11 @@ class Lab:
         ends = {"ipv4_src": endpoint.mac, "ipv4_dst": destination}
         address = {vm.mac: vm.ip.partition("/")[0] for vm in self.inventory.topology.vms}
         frame |= {field: address[mac] for field, mac in ends.items() if mac in address}
-        return self.receivers(self.core.locations(self.state)[vm], endpoint.port, frame)
+        return self.receivers(self.located[vm], endpoint.port, frame)
 
     def at(self, vm: str) -> tuple[str, int]:
         """The switch and port of a VM."""
-        return self.core.locations(self.state)[vm], self.inventory.topology.vm(vm).port
+        return self.located[vm], self.inventory.topology.vm(vm).port
 
 
 def running(overlay: str = "vxlan", **options: str) -> Lab:

@@ -102,7 +102,7 @@ class Bench:
         patch.setattr(migration, "Sender", lambda channel, pace, stall: self.sender)
         patch.setattr(migration.guests, "freeze", self.frozen.add)
         patch.setattr(migration.guests, "thaw", self.frozen.discard)
-        patch.setattr(migration.kernel, "inside", lambda path: nullcontext())
+        patch.setattr(migration.namespaces, "inside", lambda path: nullcontext())
         patch.setattr(migration.socket, "socket", lambda *_: channel)
         patch.setattr(migration, "_repeat", lambda channel, frame: None)
         network: Any = self.network

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from overlay_labs import BROADCAST, Lab, inventory, mac, running, up
+from overlay_labs import BROADCAST, AddFlow, Lab, inventory, mac, running, up
 
-from chimera.model.control import AddFlow, PortUp, SwitchUp
+from chimera.model.control import PortUp, Started, SwitchUp
 from chimera.model.flow import CONTROLLER, IN_PORT, Flow
 from chimera.overlay.answers import ANSWER, OWN, RESOLVE
+from chimera.overlay.central import CentralController
 
 SOLICITED_NODE, ALL_NODES = "33:33:ff:00:00:12", "33:33:00:00:00:01"
 GATEWAY, GATEWAY_MAC = "10.0.0.1", "02:fe:00:00:00:01"
@@ -171,8 +172,8 @@ def test_a_move_changes_no_directory_but_where_a_segment_comes_or_goes(lab: Lab)
 def test_a_segment_without_a_gateway_node_has_no_router_in_its_directory() -> None:
     made = Lab(inventory())
     lonely = Lab(made.inventory)
-    lonely.core = type(made.core)(made.inventory, made.core._rules, ())
-    lonely.state = lonely.core.initial()
+    lonely.agent = CentralController(made.inventory, made.agent._rules, ())
+    lonely.happen(Started())
     lonely.happen(*(SwitchUp(name) for name in lonely.switches))
     lonely.happen(up(lonely, "r1", "hv1"))
     assert not [f for f in directory(lonely, "hv1") if ("arp_tpa", GATEWAY) in f.match]

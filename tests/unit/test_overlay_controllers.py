@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import controllers  # noqa: F401  makes ryu importable
+from chimera.agents.adoption import Adoption
+from chimera.agents.attachments import Attachments, Identity, identity
 from chimera.model.control import PortDown, PortUp, SwitchUp
-from controllers.attachments import Attachments, Identity, identity
 from controllers.framework import Framer
 from controllers.report import Reporter
-from controllers.sessions import Adoption
 from controllers.watch import Rows, Watch
 
 WEB = Identity("web", "02:00:00:00:00:01")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from overlay_labs import BROADCAST, Lab, inventory, mac, running, up
+from overlay_labs import BROADCAST, AddFlow, DeleteFlow, Lab, inventory, mac, running, up
 from scapy.layers.l2 import ARP, Ether
 
-from chimera.model.control import AddFlow, DeleteFlow, PacketIn, PacketOut, PortDown, PortUp, SwitchDown, SwitchUp
+from chimera.model.control import PacketIn, PacketOut, PortDown, PortUp, SwitchDown, SwitchUp
 from chimera.model.flow import CONTROLLER, Flow, Output, SetField
 from chimera.model.underlay import edge_address
 from chimera.overlay.fabricpath import IDLE_TIMEOUT_S
@@ -128,7 +128,7 @@ def test_an_announcement_to_one_neighbour_does_both() -> None:
     arp = ARP(op=2, hwsrc=mac(made, "r1"), psrc="10.0.0.11", pdst="10.0.0.11")
     effects = made.happen(PacketIn("hv2", 1, bytes(Ether(src=mac(made, "r1"), dst=mac(made, "r2")) / arp), 5001))
     assert made.at("r1") == ("hv2", 1)
-    assert isinstance(effects[-1], PacketOut)
+    assert any(isinstance(effect, PacketOut) for effect in effects)
     assert made.send("r2", mac(made, "r1")) == [("hv2", 1)]
 
 

@@ -158,7 +158,7 @@ def test_a_fabric_that_was_not_planned_is_noticed(overlay: str) -> None:
     lacking = inventory(overlay)
     lacking = replace(lacking, underlay=replace(lacking.underlay, fabric=None))
     with pytest.raises(ValueError, match=f"without the fabric that overlay {overlay} needs"):
-        registry.get(overlay).core(lacking)
+        registry.get(overlay).agents(lacking)
 
 
 # -- what the lab is to build

@@ -6,16 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from overlay_labs import BROADCAST, Lab, inventory, matches
+from overlay_labs import BROADCAST, AddFlow, DeleteFlow, Lab, inventory, matches
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from chimera.model.control import AddFlow, AdvertiseHost, DeleteFlow, PacketIn, PacketOut, PortDown, PortUp, SwitchUp
+from chimera.model.control import AdvertiseHost, PacketIn, PacketOut, PortDown, PortUp, SwitchUp
 from chimera.model.flow import CONTROLLER, DecTtl, Output
 from chimera.model.topology import Endpoint, Kind, Segment
 from chimera.overlay.lisp import ETR_MAC, instance_id
 from chimera.overlay.ports import TUNNEL
-from chimera.overlay.program import flows_of
 
 WEB_ROUTER, DB_ROUTER = "02:fe:00:00:00:01", "02:fe:00:00:00:03"
 DB = Segment("db", "red", 5003, 103, "10.9.0.0/24", "10.9.0.1", DB_ROUTER, "fd09::/64", "fd09::1")
@@ -232,8 +231,9 @@ def test_a_move_tells_the_destination_first_and_leaves_nothing_behind() -> None:
 def test_a_controller_that_returns_changes_nothing() -> None:
     made = lab()
     again = Lab(made.inventory)
-    for interface, places in made.state.seen.items():
-        again.happen(PortUp(places[-1].switch, interface, places[-1].mac, places[-1].port))
+    again.happen(*(up(again, vm.name, made.located[vm.name]) for vm in made.inventory.topology.vms))
+    for port, name in enumerate(("red/web", "blue/web", "red/db"), 50001):
+        again.happen(PortUp("gw", f"gw/{name}", "", port))
     for name, switch in made.switches.items():
         assert again.happen(SwitchUp(name, switch.cookies)) == ()
 
@@ -242,7 +242,7 @@ def test_a_controller_that_returns_changes_nothing() -> None:
 def test_flows_of_a_switch_differ_in_their_matches(gateway: str) -> None:
     made = lab(gateway=gateway)
     for name in made.switches:
-        flows = list(flows_of(made.state.programs[name]))
+        flows = made.wanted(name)
         assert len(set(matches(flows))) == len(flows)
 
 

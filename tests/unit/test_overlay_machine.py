@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -21,7 +20,6 @@ from scapy.layers.l2 import ARP, Ether
 
 from chimera.model.control import PacketIn, PortDown, PortUp, SwitchDown, SwitchUp
 from chimera.model.flow import Flow
-from chimera.overlay.program import flows_of
 
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "vxlan": ("vxlan", {}),
@@ -97,7 +95,7 @@ class Events(RuleBasedStateMachine):
         if (
             "flood" in self.options.values()
             or not here
-            or not self.lab.state.connected.issuperset(filter(None, (here, there)))
+            or not self.lab.connected.issuperset(filter(None, (here, there)))
         ):
             return
         heard = self.lab.send(speaker, self.lab.inventory.topology.vm(listener).mac)
@@ -152,28 +150,29 @@ class Events(RuleBasedStateMachine):
         fresh = Lab(self.lab.inventory)
         for a, b in map(sorted, self.conversations):
             for one, other in ((a, b), (b, a)):
-                old = fresh.state.conversations
-                fresh.state = replace(fresh.state, conversations={**old, one: old.get(one, frozenset()) | {other}})
+                known = fresh.agent.view_of(one).conversations
+                known[one] = known.get(one, frozenset()) | {other}
         for iface, places in self.places.items():
             if places:
                 switch, port = places[-1]
                 fresh.happen(PortUp(switch, iface, "", port))
-        return {switch: set(flows_of(wanted)) for switch, wanted in fresh.state.programs.items()}
+        return {switch: set(fresh.wanted(switch)) for switch in fresh.switches}
 
     @invariant()
     def flows_follow_from_the_places(self) -> None:
         for name, flows in self._from_scratch().items():
-            assert set(flows_of(self.lab.state.programs[name])) == flows
+            assert set(self.lab.wanted(name)) == flows
             assert len(set(matches(flows))) == len(flows)
-            if name in self.lab.state.connected:
+            if name in self.lab.connected:
                 assert set(self.lab.switches[name].flows.values()) == flows
 
     @invariant()
     def ways_lead_to_those_who_are_talked_to(self) -> None:
         if self.overlay != "fabricpath":
             return
-        for switch, wanted in self.lab.state.programs.items():
-            held = {name for kind, name in wanted if kind == "interface" and self._place(name) != switch}
+        for switch in self.lab.switches:
+            causes = self.lab.programs[switch].fragments
+            held = {name for kind, name in causes if kind == "interface" and self._place(name) != switch}
             members = {tenant(iface) for iface in (*VMS, *LEGS) if self._place(iface) == switch}
             assert held == {
                 vm for vm in VMS if tenant(vm) in members and self._place(vm) != switch and self._knows(switch, vm)
@@ -181,7 +180,7 @@ class Events(RuleBasedStateMachine):
 
     @invariant()
     def locations_are_the_latest(self) -> None:
-        assert self.lab.core.locations(self.lab.state) == {i: p[-1][0] for i, p in self.places.items() if p}
+        assert self.lab.locations() == {i: p[-1][0] for i, p in self.places.items() if p}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

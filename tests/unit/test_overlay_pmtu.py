@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from overlay_labs import BROADCAST, Lab, inventory, matches
+from overlay_labs import BROADCAST, Change, Lab, inventory, matches
 from scapy.compat import raw
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from chimera.model.control import Effect, PacketIn, PacketOut, PortUp, SwitchUp
+from chimera.model.control import PacketIn, PacketOut, PortUp, SwitchUp
 from chimera.model.flow import CONTROLLER, TABLE, CheckLarger, Learn, Output
 from chimera.model.topology import Endpoint, Kind, Link, Port, Segment, Topology
 from chimera.overlay import pmtu, registry
 from chimera.overlay.base import check_options
 from chimera.overlay.mtu import mtu_of, packet_limit
-from chimera.overlay.program import flows_of
 
 LIMIT = 1450
 A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -171,15 +170,16 @@ def test_what_stays_on_the_hypervisor_may_be_larger() -> None:
 
 @pytest.mark.parametrize(("overlay", "options"), OVERLAYS)
 def test_nothing_of_it_exists_where_every_packet_fits(overlay: str, options: dict[str, str]) -> None:
-    for flow in (f for p in lab(overlay, 0, **options).state.programs.values() for f in flows_of(p)):
+    made = lab(overlay, 0, **options)
+    for flow in (flow for name in made.switches for flow in made.wanted(name)):
         assert not any(isinstance(action, CheckLarger) for action in flow.actions)
         assert "reg0" not in dict(flow.match)
 
 
 @pytest.mark.parametrize(("overlay", "options"), [*OVERLAYS, ("vxlan", {"gateway": "anycast"})])
 def test_no_two_flows_could_take_the_same_large_frame(overlay: str, options: dict[str, str]) -> None:
-    for program in lab(overlay, **options).state.programs.values():
-        flows = list(flows_of(program))
+    made = lab(overlay, **options)
+    for flows in map(made.wanted, made.switches):
         assert len(set(matches(flows))) == len(flows)
         large = [f for f in flows if ("reg0", 1) in f.match]
         neighbours = {(f.table, f.priority) for f in flows if ("reg0", 1) not in f.match}
@@ -194,7 +194,7 @@ def test_what_is_learned_leads_into_the_tunnel_only_for_what_fits() -> None:
     assert {((0, "reg0") in learn.match, bool(learn.load)) for learn in learns} == {(True, True), (False, False)}
 
 
-def asked(made: Lab, packet: Packet, target: str = "02:00:00:00:00:02") -> tuple[Effect, ...]:
+def asked(made: Lab, packet: Packet, target: str = "02:00:00:00:00:02") -> tuple[Change, ...]:
     """What follows when r1's switch sends up a frame."""
     return made.happen(PacketIn("hv2", 1, frame(packet, target=target), 5001))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 from overlay_labs import inventory
 
@@ -59,14 +57,6 @@ def test_bad_options(overlay: str, given: dict[str, str], text: str) -> None:
     with pytest.raises(InputError) as error:
         check_options(registry.get(overlay), given)
     assert str(error.value) == text
-
-
-@pytest.mark.parametrize("name", registry.OVERLAYS)
-def test_every_overlay_has_its_application(name: str) -> None:
-    importlib.import_module("controllers")
-    module = importlib.import_module(registry.get(name).application)
-    application = next(c for c in vars(module).values() if getattr(c, "overlay", None) is registry.get(name))
-    assert application.__module__ == module.__name__
 
 
 def test_a_vm_keeps_its_identity_wherever_it_is_plugged_in() -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from overlay_labs import BROADCAST, Lab, inventory, mac, running, up
+from overlay_labs import BROADCAST, AddFlow, DeleteFlow, Lab, inventory, mac, running, up
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from chimera.model.control import (
-    AddFlow,
     AdvertiseHost,
-    DeleteFlow,
     PacketIn,
     PacketOut,
     PortDown,
@@ -60,7 +58,7 @@ def tunnels(request: pytest.FixtureRequest) -> Tunnels:
 def question(made: Lab, vm: str, target: str) -> PacketIn:
     endpoint = made.inventory.topology.vm(vm)
     data = Ether(src=endpoint.mac, dst=BROADCAST) / ARP(hwsrc=endpoint.mac, psrc="10.0.0.99", pdst=target)
-    return PacketIn(made.core.locations(made.state)[vm], endpoint.port, bytes(data))
+    return PacketIn(made.located[vm], endpoint.port, bytes(data))
 
 
 def test_unicast_goes_to_its_owner_alone(tunnels: Tunnels) -> None:
@@ -155,7 +153,7 @@ def test_a_move_leaves_no_moment_without_a_way(tunnels: Tunnels) -> None:
     made = tunnels.lab()
     made.send("r1", mac(made, "r2"))
     move = up(made, "r2", "hv1")
-    _, effects = made.core.step(made.state, move, 0.0)
+    effects = made.happen(move, apply=False)
     heard = []
     for effect in effects:
         assert isinstance(effect, AddFlow | DeleteFlow)

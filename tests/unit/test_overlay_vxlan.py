@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from overlay_labs import BROADCAST, Lab, Switch, inventory, mac, running, up
+from overlay_labs import BROADCAST, DeleteFlow, mac, running, up
 
-from chimera.model.control import AddFlow, DeleteFlow, PortDown, PortUp, SwitchUp
+from chimera.model.control import PortDown, PortUp, SwitchUp
 from chimera.model.flow import Learn, Output
-from chimera.overlay.program import compacted
-
-
-def test_a_burst_is_carried_out_without_what_it_replaces_itself() -> None:
-    made = Lab(inventory())
-    made.happen(SwitchUp("hv1"))
-    steps = [made.happen(up(made, vm, "hv1")) for vm in ("r1", "r2", "r3")]
-    burst = [effect for step in steps for effect in step]
-    short = compacted(burst)
-    one_by_one, at_once = Switch(), Switch()
-    for target, effects in ((one_by_one, burst), (at_once, short)):
-        for effect in effects:
-            assert isinstance(effect, AddFlow | DeleteFlow)
-            target.apply(effect)
-    assert at_once.flows == one_by_one.flows
-    assert len(short) == len(burst) - 4  # two tables' flooding, revised twice
 
 
 def test_flood_mode_replicates_to_every_vtep_and_never_back() -> None:

@@ -61,6 +61,10 @@ class Attachments:
         self._ports = dict(up)
         return self._changed(self._reported.keys() | up.keys())
 
+    def again(self) -> list[PortUp | PortDown]:
+        """Everything that is up, for somebody who knows nothing."""
+        return [*self._reported.values()]
+
     def _changed(self, names: Iterable[Name]) -> list[PortUp | PortDown]:
         events: list[PortUp | PortDown] = []
         for name in sorted(names):

@@ -1,0 +1,106 @@
+"""Agents in a real lab: the example protocol of the unit tests, over real sockets and links that are cut."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from lab_support import PROJECT, needs_lab
+from running_lab import RunningLab, up
+
+pytestmark = needs_lab
+
+OVERLAY = PROJECT / "tests/unit/hello_overlay.py"
+PORT, HOLD_S = 4343, 1.0
+HYPERVISORS = {"hv1", "hv2", "hv3", "hv4"}  # hv1 and hv2 are at one site, hv3 and hv4 at the other
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningLab]:
+    with up("dual-dc", "--overlay", str(OVERLAY)) as lab:
+        yield lab
+
+
+def neighbours(lab: RunningLab, node: str) -> set[str]:
+    """Whom a node's agent believes to be there."""
+    known: set[str] = set()
+    for note in lab.json("inspect", node)["agents"]["notes"]:
+        (known.add if note["what"] == "found" else known.discard)(note["detail"])
+    return known
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
+    """Whether something comes true; loops ask the lab, which takes its time."""
+    end = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > end:
+            return False
+    return True
+
+
+def all_found(lab: RunningLab) -> bool:
+    return all(neighbours(lab, node) == HYPERVISORS - {node} for node in HYPERVISORS)
+
+
+def send(lab: RunningLab, source: str, target: str, payload: str) -> None:
+    """A datagram to an agent's port, from another program on a hypervisor."""
+    code = (
+        "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        "s.sendto(sys.argv[2].encode(), (sys.argv[1], int(sys.argv[3])))"
+    )
+    vtep = lab.inspect()["vtep"]
+    lab.exec(source, "python3", "-c", code, vtep[target], payload, str(PORT))
+
+
+def test_hellos_are_real_packets_and_find_everybody(running: RunningLab, tmp_path: Path) -> None:
+    assert eventually(lambda: all_found(running))
+    captured = tmp_path / "wan.pcapng"
+    running("capture", "wan", "--seconds", "1", "--out", str(captured))
+    assert b'{"from": "hv1"}' in captured.read_bytes()
+    assert b'{"from": "hv4"}' in captured.read_bytes()
+
+
+def test_a_cut_link_parts_the_sites_and_each_side_notices_by_its_timers(running: RunningLab) -> None:
+    assert eventually(lambda: all_found(running))
+    running("link", "wan", "cut")
+    try:
+        assert eventually(lambda: neighbours(running, "hv1") == {"hv2"} and neighbours(running, "hv3") == {"hv4"})
+    finally:
+        running("link", "wan", "restore")
+    assert eventually(lambda: all_found(running))
+
+
+def test_a_stopped_hypervisors_agent_is_missed_and_returns(running: RunningLab) -> None:
+    assert eventually(lambda: all_found(running))
+    running("stop", "hv2")
+    try:
+        assert eventually(lambda: neighbours(running, "hv1") == {"hv3", "hv4"})
+        assert running.json("inspect", "hv2")["agents"]["states"] == {"hv2": "stopped"}
+    finally:
+        running("start", "hv2")
+    assert eventually(lambda: all_found(running))
+
+
+def test_an_agent_that_fails_begins_again_and_takes_nothing_with_it(running: RunningLab) -> None:
+    assert eventually(lambda: all_found(running))
+    before = running.json("inspect", "hv3")["agents"]["notes"]
+    send(running, "hv2", "hv1", json.dumps({"from": "poison"}))
+
+    def begun_again() -> bool:
+        found = running.json("inspect", "hv1")["agents"]
+        return found["states"] == {"hv1": "running"} and len(found["notes"]) >= 2 * (len(HYPERVISORS) - 1)
+
+    assert eventually(begun_again)  # it has found everybody anew
+    after = running.json("inspect", "hv3")["agents"]["notes"]
+    assert {note["detail"] for note in after[len(before) :]} <= {"hv1"}  # others it never missed
+    assert running.ping("web1", "web4").lost == 0
+
+
+def test_what_is_malformed_is_counted_at_the_node_it_came_to(running: RunningLab) -> None:
+    send(running, "hv2", "hv4", "no JSON")
+    send(running, "hv2", "hv4", json.dumps({"from": "mallory"}))
+    counters = {"hv4: malformed": 1, "hv4: from a stranger": 1}
+    assert eventually(lambda: running.json("inspect", "hv4")["agents"]["counters"] == counters)
