@@ -1,5 +1,4 @@
-"""Control planes as functional cores, and the table of overlays.
+"""Control planes as agents, which are pure state machines, and the table of overlays.
 
-A new overlay is one file here, one thin application in ``controllers/`` and one line in the table of
-:mod:`chimera.overlay.registry`.
+A new overlay is one file here and one line in the table of :mod:`chimera.overlay.registry`.
 """
