@@ -278,14 +278,6 @@ class Lab:
 
         self._do(f"{node} stopped", act)
 
-    def stop_agent(self, node: str) -> None:
-        """End the agent of a node alone: its switch goes on with what it holds."""
-        self._do(f"agent of {node} stopped", lambda: self._agent("stop", node))
-
-    def start_agent(self, node: str) -> None:
-        """Begin the agent of a node, which knows nothing."""
-        self._do(f"agent of {node} started", lambda: self._agent("start", node))
-
     def _agent(self, command: Literal["start", "stop"], node: str) -> None:
         if node in self.controller.agents and self.controller.running:
             self.controller.tell_agent(command, node)
