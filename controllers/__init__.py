@@ -1,4 +1,5 @@
-"""Ryu applications, one per overlay. They say ``from ryu…`` and run on Ryu or on its descendant os-ken.
+"""The Ryu application that holds OpenFlow sessions, and what it needs. Its modules say ``from ryu…`` and
+run on Ryu or on its descendant os-ken.
 
 Importing this package makes ``ryu.*`` importable: as Ryu where that is installed, else as ``os_ken.*``, whose
 application class then also has its old name ``RyuApp``.

@@ -57,9 +57,7 @@ class Session:
             parts.append(translate.barrier(self._unconfirmed))
         return b"".join(parts)
 
-    def barrier_reply(self, xid: int) -> bool:
-        """Note a confirmation; true where it is of everything sent so far."""
-        if xid != self._unconfirmed:
-            return False
-        self._unconfirmed = 0
-        return True
+    def barrier_reply(self, xid: int) -> None:
+        """Note a confirmation, if it is of everything sent so far."""
+        if xid == self._unconfirmed:
+            self._unconfirmed = 0

@@ -128,6 +128,7 @@ class Simulation:
         self.switches = {name: Switch(name, Attachments(name)) for name in switches}
         self.hosts: dict[str, Host] = {}
         self._agents, self._exact = agents, exact
+        self._sizes: dict[int, int] = {}  # bytes of a flow, by cookie
         self._adoption = Adoption(self.switches)
         self._node_of = {address: node for node, address in (addresses or {}).items()}
         self._address_of = dict(addresses or {})
@@ -277,7 +278,7 @@ class Simulation:
 
     def _answer_state(self, switch: Switch, ports: dict[str, int], held: frozenset[int]) -> None:
         self._count("PORT_DESC", openflow.STATS_BYTES + openflow.PORT_BYTES * len(ports))
-        self._count("FLOW_STATS", openflow.STATS_BYTES + sum(map(_size, switch.table.values())))
+        self._count("FLOW_STATS", openflow.STATS_BYTES + sum(map(self._size, switch.table.values())))
 
         def told() -> None:
             self._tell(switch, switch.attachments.ports(ports))
@@ -355,7 +356,7 @@ class Simulation:
         """A batch goes to a switch, which confirms it."""
         switch, times = self.switches[batch.switch], len(batch.added) + len(batch.deleted)
         session = switch.session
-        self._count("FLOW_MOD", sum(map(_size, batch.added)) + openflow.DELETE_BYTES * len(batch.deleted), times)
+        self._count("FLOW_MOD", sum(map(self._size, batch.added)) + openflow.DELETE_BYTES * len(batch.deleted), times)
         self._count("BARRIER_REQUEST", openflow.BARRIER_BYTES)
 
         def told() -> None:
@@ -374,12 +375,9 @@ class Simulation:
         at = self._stream_at[source, target] = max(at, self._stream_at.get((source, target), 0.0))
         self.at(at, arrive)
 
-
-_sizes: dict[int, int] = {}
-
-
-def _size(flow: Flow) -> int:
-    size = _sizes.get(flow.cookie)
-    if size is None:
-        size = _sizes[flow.cookie] = openflow.flow_mod_bytes(flow)
-    return size
+    def _size(self, flow: Flow) -> int:
+        """What one flow is on the wire; one flow goes to many switches."""
+        size = self._sizes.get(flow.cookie)
+        if size is None:
+            size = self._sizes[flow.cookie] = openflow.flow_mod_bytes(flow)
+        return size

@@ -48,6 +48,7 @@ _UNDER_WAY_S = 0.1
 _ECHO_MS = 3000.0  # without an echoed byte, for as long on a machine of usual speed, a TCP session is dead
 _MOST_HOPS = 64  # that any of the formats allows a frame
 _ROUNDS = 3  # probes of each flow of a spread
+_SPEEDS = 3  # measurements of the machine's speed
 _SLOW = 4.0  # times slower than usual (chimera.deadline): then probes at the usual rate would fill the network
 _SLOW_SHARE = 0.5  # of what the machine is slower by, intervals get longer by
 
@@ -233,7 +234,7 @@ class Instruments:
 
         A busy machine is as fast as ever when it is a process's turn: an emulated one is not.
         """
-        slow = min(slowness(time.thread_time) for _ in range(_ROUNDS))
+        slow = min(slowness(time.thread_time) for _ in range(_SPEEDS))
         if slow > _SLOW:
             every_ms = INTERVAL_US * slow * _SLOW_SHARE / 1000
             self._lost(f"The machine is {slow:.0f} times slower than usual: probes are sent every {every_ms:.1f} ms.")

@@ -1,4 +1,4 @@
-"""Control planes as functional cores, and the table of overlays.
+"""Control planes as agents, which are pure state machines, and the table of overlays.
 
 A new overlay is one file here, one line in the table of :mod:`chimera.overlay.registry`, and where its header is new
 the table of that in :mod:`chimera.wire.formats`: ``docs/new-overlay.md`` adds one.

@@ -42,7 +42,7 @@ class _Segment:
 
     view: View
     causes: dict[Cause, tuple[Flow, ...]]  # of every interface, with no flows
-    moved: dict[str, str] = field(default_factory=dict)  # interface -> the switch it was at when last settled, or ""
+    moved: dict[str, None] = field(default_factory=dict)  # interfaces, in order
     touched: dict[str, None] = field(default_factory=dict)  # switches at either end of a move, destinations first
     peers: dict[str, set[str]] = field(default_factory=dict)  # switch -> interfaces that its own may talk to no more
     switches: frozenset[str] = frozenset()  # as when last settled, like those that follow
@@ -115,7 +115,7 @@ class CentralController:
         of.view.put(iface_id, new)
         ends = [place.switch for place in (new, old) if place]
         of.touched = dict.fromkeys([*ends, *of.touched])
-        of.moved.setdefault(iface_id, old.switch if old else "")
+        of.moved[iface_id] = None
         for switch in ends:
             of.peers.setdefault(switch, set()).update(of.view.conversations.get(iface_id, ()))
             if switch in of.view.switches and self._rules.receives_groups(of.view, switch):
@@ -158,7 +158,9 @@ class CentralController:
             yield Hold(switch, self._guarded(fragments))
 
     def _away(self, view: View, iface_ids: Iterable[str]) -> dict[Cause, tuple[Flow, ...]]:
-        """The ways to interfaces that are elsewhere or nowhere: the same at every switch that is to know them."""
+        """The ways to interfaces that are elsewhere or nowhere: the same at all that know every interface."""
+        if self._rules.conversational:
+            return {}
         return {("interface", i): self._way(view, i) for i in iface_ids}
 
     def _way(self, view: View, iface_id: str) -> tuple[Flow, ...]:
@@ -191,11 +193,11 @@ class CentralController:
                 yield view.interfaces[iface_id], place
 
     def _fragment(self, view: View, switch: str, iface_id: str) -> tuple[Flow, ...]:
-        """What one switch should hold for one interface, where it need not know every other."""
+        """What one switch should hold for one interface, where switches know those they talk to (conversational)."""
         place = view.places.get(iface_id)
         if place and place.switch == switch:
             return self._rules.here(view.segment, view.interfaces[iface_id], place)
-        if self._rules.conversational and not view.talks(switch, iface_id):
+        if not view.talks(switch, iface_id):
             return _GONE
         return self._way(view, iface_id) if switch in self._rules.reached(view) else _GONE
 

@@ -40,12 +40,13 @@ class Program:
     claimed: bool = False
     connected: bool = False
     held: frozenset[int] | None = None  # cookies at a switch that waits to be adopted
+    fresh: bool = False  # it has been asked for nothing in this session
 
     def revise(self, hold: Hold) -> None:
         """Have the switch hold other fragments for the causes named; empty ones are left out."""
         self.claimed = True
         fragments, before = self.fragments, self.before
-        if self.connected:
+        if self.connected and not self.fresh:
             for cause in hold.fragments:
                 if cause not in before:
                     before[cause] = fragments.get(cause, ())
@@ -100,8 +101,12 @@ class Program:
         if not self.connected or not self.claimed:
             return None
         held, first = self.held, self.held is not None
-        added, deleted = self.difference() if held is None else self.adoption(held)
-        self.before, self.refresh, self.held = {}, set(), None
+        added, deleted = self.difference()
+        if held is not None:  # what it told of itself may be older than what it was asked for since
+            missing, stale = self.adoption(held)
+            added = [*{flow.cookie: flow for flow in (*missing, *added)}.values()]
+            deleted = [*dict.fromkeys((*deleted, *stale))]
+        self.before, self.refresh, self.held, self.fresh = {}, set(), None, False
         return Batch(switch, tuple(added), tuple(deleted), first) if added or deleted or first else None
 
 
@@ -124,6 +129,7 @@ class Programs:
     def connected(self, switch: str, held: frozenset[int]) -> None:
         """A switch is there, and holds flows with these cookies."""
         program = self[switch]
+        program.fresh = program.fresh or not program.connected
         program.connected, program.held = True, held
         self._changed[switch] = None
 

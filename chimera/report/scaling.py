@@ -13,7 +13,7 @@ from chimera.report.markup import Markup, number, tag
 from chimera.report.tables import table
 
 _WIDTH, _HEIGHT = 420.0, 240.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 14.0, 40.0  # margins
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 24.0, 14.0, 40.0  # margins
 _STYLE = """
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1.5rem;margin:1.5rem 0}
 .plots figure{margin:0}.plots figcaption{font-weight:600}.plots svg{width:100%;height:auto}

@@ -68,12 +68,12 @@ def action_bytes(action: Action) -> int:  # noqa: PLR0911  one line per kind of 
         case CheckLarger():
             return _padded(_NICIRA_BYTES + 8)
         case Learn():
-            specs = [*learn_bytes(action), 8] if action.output_from else learn_bytes(action)
+            specs = [*_learn_bytes(action), 8] if action.output_from else _learn_bytes(action)
             return _padded(_NICIRA_BYTES + 22 + sum(specs))
     raise ValueError(f"{action} is unknown")
 
 
-def learn_bytes(learn: Learn) -> list[int]:
+def _learn_bytes(learn: Learn) -> list[int]:
     """The lengths of what a learned flow matches and loads (``nx_flow_mod_spec``, nicira-ext.h)."""
     return [
         2 + (6 if isinstance(source, str) else _FIELD_BYTES[target] + _FIELD_BYTES[target] % 2) + 6

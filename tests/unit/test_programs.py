@@ -97,3 +97,22 @@ def test_a_switch_is_not_programmed_by_who_never_said_what_it_should_hold() -> N
     assert programs.batches() == []
     programs.hold(Hold("hv1", {WEB: ()}))
     assert programs.batches() == [Batch("hv1", (), (0xBAD,), first=True)]
+
+
+def test_an_old_answer_of_a_switch_hides_nothing_that_it_was_asked_for_since() -> None:
+    """An agent that begins again may have two answers coming; the simulator found it (one schedule in 300)."""
+    old, new = flow(1, 1), flow(2, 2)
+    programs = adopted(old)
+    programs.hold(Hold("hv1", {WEB: (new,)}))
+    programs.connected("hv1", frozenset())  # told before it had any flow
+    (batch,) = programs.batches()
+    assert (batch.added, batch.deleted) == ((new,), (old.cookie,))
+
+
+def test_what_comes_between_a_switch_and_its_adoption_is_part_of_the_adoption() -> None:
+    held, other = flow(1, 1), flow(2, 2)
+    programs = Programs()
+    programs.hold(Hold("hv1", {WEB: (held,)}))
+    programs.connected("hv1", frozenset({held.cookie, other.cookie}))
+    programs.hold(Hold("hv1", {DB: (other,)}))
+    assert programs.batches() == [Batch("hv1", (), (), first=True)]
