@@ -309,7 +309,7 @@ class AgentChanged(Event, frozen=True):
     @property
     def text(self) -> str:
         """Which, and how it is now."""
-        state = f"is {self.state}" if self.state in ("running", "waiting") else self.state
+        state = {"failed": "failed", "stopped": "has ended"}.get(self.state, f"is {self.state}")
         return f"{titled(self.node, AGENT)} {state}{f': {self.detail}' if self.detail else ''}"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,15 +35,21 @@ RUN = ("run", "vmotion", "--topology", "rack", "--out", str(OUT / "r"), "--force
 def _snapshot() -> dict[str, Any]:
     """What there is on this host: processes, interfaces, namespaces, mounts, files of labs."""
     _reap()
-    processes = {p.name: (p / "comm").read_text().strip() for p in Path("/proc").iterdir() if p.name.isdigit()}
     return {
-        "processes": sorted(f"{pid} {name}" for pid, name in processes.items()),
+        "processes": sorted(_processes()),
         "interfaces": sorted(os.listdir("/sys/class/net")),
         "namespaces": sorted(os.listdir("/run/netns")),
         "mounts": sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         "run": sorted(os.listdir("/run/chimera")) if Path("/run/chimera").exists() else [],
         "results": sorted(p.name for p in OUT.iterdir() if p.name.startswith(".")),
     }
+
+
+def _processes() -> Iterator[str]:
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                yield f"{process.name} {(process / 'comm').read_text().strip()}"
 
 
 def _reap() -> None:

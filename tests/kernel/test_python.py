@@ -177,7 +177,7 @@ def test_claims_are_in_the_result_and_a_report_is_written(lab: chimera.Lab, tmp_
     with pytest.raises(InputError, match="a result is not replaced"):
         lab.report(tmp_path / "r")
     lab.report(tmp_path / "r", force=True)
-    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["report.html", "result.json"]
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["events.jsonl", "report.html", "result.json"]
 
 
 def test_verbs_may_be_called_from_several_threads(lab: chimera.Lab) -> None:
@@ -401,5 +401,5 @@ def test_the_pages_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for block in blocks:
         line = text.count("\n", 0, block.start(1))
         exec(compile("\n" * line + block[1], str(page), "exec"), names)
-    assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["report.html", "result.json"]
+    assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["events.jsonl", "report.html", "result.json"]
     assert set(names["outages"]) == {"vlan", "vxlan"}  # type: ignore[call-overload]

@@ -35,7 +35,7 @@ TEXTS = [
     (e.ServiceChanged("hv3", "ovs-vswitchd", State.ENDED, "stopped"), "ovs-vswitchd of hv3 stopped"),
     (e.AgentChanged("hv1", "running"), "agent of hv1 is running"),
     (e.AgentChanged("hv1", "waiting", "no address"), "agent of hv1 is waiting: no address"),
-    (e.AgentChanged("hv1", "stopped"), "agent of hv1 stopped"),
+    (e.AgentChanged("hv1", "stopped"), "agent of hv1 has ended"),
     (e.AgentChanged("hv1", "failed", "KeyError: 7"), "agent of hv1 failed: KeyError: 7"),
     (e.AgentNoted("hv1", "found", "hv2"), "agent of hv1: found hv2"),
     (
