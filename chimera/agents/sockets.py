@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from chimera import namespaces
 from chimera.model.control import Datagram, Event, FrameIn, LinkChanged, SendDatagram, SendFrame
 from chimera.overlay.agent import Frames, Links, Listen, Udp
+from chimera.wire import rtnetlink
 
 _LARGEST = 65536  # bytes of a datagram or frame
 _AT_ONCE = 64  # messages read from one socket before the others' turn
 _ETH_P_ALL_LLC = 0x0004  # ETH_P_802_2: frames with a length in place of a type
 _PACKET_ADD_MEMBERSHIP, _PACKET_MR_MULTICAST, _PACKET_IGNORE_OUTGOING, _SOL_PACKET = 1, 0, 23, 263
-_RTMGRP_LINK, _RTM_NEWLINK, _RTM_DELLINK, _IFLA_IFNAME, _IFF_RUNNING = 1, 16, 17, 3, 0x40
-_MESSAGE, _LINK, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BxHiII"), struct.Struct("=HH")
+_RTMGRP_LINK = 1
 
 Post = Callable[[Iterable[Event]], None]
 
@@ -160,27 +160,11 @@ def _frames(interface: str) -> Callable[[bytes, tuple[str, int]], list[Event]]:
 def _link_changes(data: bytes, source: tuple[str, int]) -> list[Event]:
     """Messages of rtnetlink(7) about links: whether each can carry frames now."""
     found: list[Event] = []
-    at = 0
-    while at + _MESSAGE.size <= len(data):
-        length, kind, *_ = _MESSAGE.unpack_from(data, at)
-        if length < _MESSAGE.size:
-            break
-        if kind in (_RTM_NEWLINK, _RTM_DELLINK):
-            _, _, _, flags, _ = _LINK.unpack_from(data, at + _MESSAGE.size)
-            name = _interface_name(data[at + _MESSAGE.size + _LINK.size : at + length])
+    for kind, _, body in rtnetlink.messages(data):
+        if kind in (rtnetlink.NEWLINK, rtnetlink.DELLINK) and len(body) >= rtnetlink.LINK.size:
+            _, _, _, flags, _ = rtnetlink.LINK.unpack_from(body)
+            names = dict(rtnetlink.attributes(body[rtnetlink.LINK.size :]))
+            name = names.get(rtnetlink.IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
             if name:
-                found.append(LinkChanged(name, kind == _RTM_NEWLINK and bool(flags & _IFF_RUNNING)))
-        at += length + -length % 4
+                found.append(LinkChanged(name, kind == rtnetlink.NEWLINK and bool(flags & rtnetlink.IFF_RUNNING)))
     return found
-
-
-def _interface_name(attributes: bytes) -> str:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(attributes):
-        length, kind = _ATTRIBUTE.unpack_from(attributes, at)
-        if length < _ATTRIBUTE.size:
-            break
-        if kind == _IFLA_IFNAME:
-            return attributes[at + _ATTRIBUTE.size : at + length].rstrip(b"\0").decode(errors="replace")
-        at += length + -length % 4
-    return ""

@@ -12,16 +12,12 @@ import socket
 import struct
 
 from chimera.model.errors import SessionError
+from chimera.wire.rtnetlink import ERROR, HEADER, IFF_UP, LINK, NEWADDR, NEWLINK, NEWROUTE, attribute, messages
 
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst, src, tos, table, protocol, scope, type, flags
-_ATTRIBUTE = struct.Struct("=HH")
 
-_ERROR, _NEWLINK, _NEWADDR, _NEWROUTE = 2, 16, 20, 24
 _REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
-_IFF_UP = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 0x02
 _RTA_OIF, _RTA_GATEWAY = 4, 5
 _TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST = 254, 4, 1
@@ -38,28 +34,28 @@ class Batch:
 
     def up(self, interface: str) -> None:
         """Bring an interface up."""
-        body = _LINK.pack(socket.AF_UNSPEC, 0, socket.if_nametoindex(interface), _IFF_UP, _IFF_UP)
-        self._add(f"link set {interface} up", _NEWLINK, 0, body)
+        body = LINK.pack(socket.AF_UNSPEC, 0, socket.if_nametoindex(interface), IFF_UP, IFF_UP)
+        self._add(f"link set {interface} up", NEWLINK, 0, body)
 
     def address(self, interface: str, address: str) -> None:
         """Give an interface an address (with prefix length); IPv6 without duplicate address detection."""
         ip = ipaddress.ip_interface(address)
         family, nodad = (socket.AF_INET, 0) if ip.version == 4 else (socket.AF_INET6, _IFA_F_NODAD)
         body = _ADDRESS.pack(family, ip.network.prefixlen, nodad, 0, socket.if_nametoindex(interface))
-        body += _attribute(_IFA_LOCAL, ip.ip.packed) + _attribute(_IFA_ADDRESS, ip.ip.packed)
-        self._add(f"addr add {address} dev {interface}", _NEWADDR, _CREATE | _REPLACE, body)
+        body += attribute(_IFA_LOCAL, ip.ip.packed) + attribute(_IFA_ADDRESS, ip.ip.packed)
+        self._add(f"addr add {address} dev {interface}", NEWADDR, _CREATE | _REPLACE, body)
 
     def default_route(self, interface: str, gateway: str) -> None:
         """Send what is not on a link of its own to ``gateway``."""
         ip = ipaddress.ip_address(gateway)
         family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
         body = _ROUTE.pack(family, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, 0, _UNICAST, 0)
-        body += _attribute(_RTA_GATEWAY, ip.packed)
-        body += _attribute(_RTA_OIF, struct.pack("=i", socket.if_nametoindex(interface)))
-        self._add(f"route add default via {gateway}", _NEWROUTE, _CREATE | _REPLACE, body)
+        body += attribute(_RTA_GATEWAY, ip.packed)
+        body += attribute(_RTA_OIF, struct.pack("=i", socket.if_nametoindex(interface)))
+        self._add(f"route add default via {gateway}", NEWROUTE, _CREATE | _REPLACE, body)
 
     def _add(self, what: str, kind: int, flags: int, body: bytes) -> None:
-        header = _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _ACK | flags, len(self._requests) + 1, 0)
+        header = HEADER.pack(HEADER.size + len(body), kind, _REQUEST | _ACK | flags, len(self._requests) + 1, 0)
         self._requests.append((what, header + body))
 
     def send(self) -> None:
@@ -77,17 +73,11 @@ class Batch:
 
     def _take(self, data: bytes) -> int:
         """Check the acknowledgements in a datagram; returns how many there were."""
-        count = at = 0
-        while at + _HEADER.size <= len(data):
-            length, kind, _, sequence, _ = _HEADER.unpack_from(data, at)
-            if kind == _ERROR:
-                (code,) = struct.unpack_from("=i", data, at + _HEADER.size)
+        count = 0
+        for kind, sequence, body in messages(data):
+            if kind == ERROR:
+                (code,) = struct.unpack_from("=i", body)
                 if code:
                     raise SessionError(f"{self._requests[sequence - 1][0]}: {os.strerror(-code)}")
                 count += 1
-            at += (length + 3) & ~3
         return count
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
