@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 Value = int | str | tuple[int, int] | tuple[str, str]
 
@@ -24,50 +24,59 @@ TABLE = 0xFFFFFFF9  # OFPP_TABLE: only for packets of the controller, which then
 NORMAL = 0xFFFFFFFA  # OFPP_NORMAL
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class _Spelled:
+    """Has its text at hand: of the millions of actions that flows to all switches of a segment have, most are shared."""
+
+    @cached_property
+    def text(self) -> str:
+        """The action, spelled out: actions that differ have texts that differ."""
+        return repr(self)
+
+
+@dataclass(frozen=True)
+class Output(_Spelled):
     """Send a copy of the packet out of ``port``."""
 
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetField:
+@dataclass(frozen=True)
+class SetField(_Spelled):
     """Write a header or metadata field."""
 
     field: str
     value: int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+@dataclass(frozen=True)
+class Move(_Spelled):
     """Copy field ``source`` into ``target`` (Nicira extension ``NXAST_REG_MOVE``), both whole."""
 
     source: str
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class DecTtl:
+@dataclass(frozen=True)
+class DecTtl(_Spelled):
     """Decrement the IPv4 TTL or IPv6 hop limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckLarger:
+@dataclass(frozen=True)
+class CheckLarger(_Spelled):
     """Set ``reg0`` to 1 where the frame, Ethernet header included, has more bytes (``NXAST_CHECK_PKT_LARGER``)."""
 
     frame_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Goto:
+@dataclass(frozen=True)
+class Goto(_Spelled):
     """Continue in a later table (an instruction: the last element of a flow's actions)."""
 
     table: int
 
 
-@dataclass(frozen=True, slots=True)
-class Learn:
+@dataclass(frozen=True)
+class Learn(_Spelled):
     """Add a flow from the packet at hand (Nicira ``NXAST_LEARN``).
 
     The learned flow stands in ``table`` with ``priority`` and times out after
@@ -90,12 +99,6 @@ class Learn:
 Action = Output | SetField | Move | DecTtl | CheckLarger | Goto | Learn
 
 
-@lru_cache(maxsize=65536)
-def _text(action: Action) -> str:
-    """An action, spelled out: flows to all switches of a segment share most of theirs."""
-    return repr(action)
-
-
 @dataclass(frozen=True)
 class Flow:
     """One OpenFlow entry; an empty ``actions`` drops. What nothing hits for ``idle_timeout_s`` (not 0) goes."""
@@ -109,7 +112,7 @@ class Flow:
     @cached_property
     def cookie(self) -> int:
         """64-bit hash of the flow's content, never 0 (0 is what learned and hand-made flows carry)."""
-        text = repr((self.table, self.priority, self.match, self.idle_timeout_s)) + "".join(map(_text, self.actions))
+        text = repr((self.table, self.priority, self.match, self.idle_timeout_s)) + "".join([action.text for action in self.actions])
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) or 1
 
     @cached_property

@@ -7,7 +7,7 @@ underlay forwards; that is :mod:`chimera.model.underlay`, which depends on the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -279,13 +279,32 @@ class Topology:
         """Every external client, in file order."""
         return tuple(e for e in self.endpoints if e.can(Capability.ENTER_BY_IP))
 
+    @cached_property
+    def _vms(self) -> dict[str, Endpoint]:
+        return {vm.name: vm for vm in self.vms}
+
+    @cached_property
+    def _vms_in(self) -> dict[str, list[Endpoint]]:
+        found: dict[str, list[Endpoint]] = {}
+        for vm in self.vms:
+            found.setdefault(vm.segment, []).append(vm)
+        return found
+
+    @cached_property
+    def _nodes(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
     def vm(self, name: str) -> Endpoint:
         """The VM of that name; KeyError where there is none."""
-        return next(e for e in self.vms if e.name == name)
+        return self._vms[name]
+
+    def vms_in(self, segment: str) -> Sequence[Endpoint]:
+        """The VMs of the segment ``tenant/name``, in file order."""
+        return self._vms_in.get(segment, ())
 
     def node(self, name: str) -> Node:
-        """The underlay node of that name."""
-        return next(n for n in self.nodes if n.name == name)
+        """The underlay node of that name; KeyError where there is none."""
+        return self._nodes[name]
 
     def site_of(self, name: str) -> str:
         """The site a node or endpoint stands at (for a VM: where it started)."""

@@ -161,10 +161,10 @@ def owners_of(topology: Topology, segment: Segment) -> dict[str, responder.Owner
     """Who has which address of a segment, link-local ones of interfaces with IPv6 included."""
     key = f"{segment.tenant}/{segment.name}"
     owners: dict[str, responder.Owner] = {}
-    for vm in topology.vms:
-        if vm.segment == key:
-            addresses = (vm.ip.split("/")[0], vm.ip6.split("/")[0], responder.link_local(vm.mac) if vm.ip6 else "")
-            owners |= {a: responder.Owner(vm.name, vm.mac) for a in addresses if a}
+    for vm in topology.vms_in(key):
+        addresses = (vm.ip.split("/")[0], vm.ip6.split("/")[0], responder.link_local(vm.mac) if vm.ip6 else "")
+        owner = responder.Owner(vm.name, vm.mac)
+        owners |= {a: owner for a in addresses if a}
     if segment.gateway or segment.gateway6:
         link_local = responder.link_local(segment.gateway_mac) if segment.gateway6 else ""
         addresses = (segment.gateway, segment.gateway6, link_local)

@@ -5,8 +5,6 @@ The bytes themselves are Ryu's (``controllers.translate``), and a test holds the
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from chimera.model.flow import Action, CheckLarger, DecTtl, Flow, Goto, Learn, Move, Output, SetField, Value
 
 HEADER_BYTES = 8
@@ -27,6 +25,10 @@ _FIELD_BYTES = {
     "tunnel_id": 8, "tun_flags": 2, "tun_ipv4_src": 4, "tun_ipv4_dst": 4, "reg0": 4, "reg1": 4, "nw_ttl": 1,
     "nd_reserved": 4, "nd_options_type": 1,
 }  # fmt: skip
+
+
+_ACTION_BYTES: dict[str, int] = {}  # by text: strings know their hash
+_KEPT = 1 << 16
 
 
 def flow_mod_bytes(flow: Flow) -> int:
@@ -51,9 +53,17 @@ def _padded(length: int) -> int:
     return length + -length % 8
 
 
-@lru_cache(maxsize=65536)
-def action_bytes(action: Action) -> int:  # noqa: PLR0911  one line per kind of action
+def action_bytes(action: Action) -> int:
     """The length of an action, with its padding; an instruction is none."""
+    size = _ACTION_BYTES.get(action.text)
+    if size is None:
+        if len(_ACTION_BYTES) >= _KEPT:
+            _ACTION_BYTES.clear()
+        size = _ACTION_BYTES[action.text] = _length(action)
+    return size
+
+
+def _length(action: Action) -> int:  # noqa: PLR0911  one line per kind of action
     match action:
         case Goto():
             return 0
