@@ -110,8 +110,11 @@ class Process:
         return self.program.stdout
 
     def said(self, lines: int = _SHOWN_LINES) -> str:
-        """The end of what it wrote to its log since it started."""
-        text = self.log.since(self.log_start, unfinished=True).text
+        """The end of what it wrote to its log since it started; nothing where that cannot be read."""
+        try:
+            text = self.log.since(self.log_start, unfinished=True).text
+        except OSError:
+            return ""
         own = [line for line in text.splitlines() if not line.startswith(NOTE)]
         return "\n".join(own[-lines:]).strip()
 
@@ -393,7 +396,7 @@ class Supervisor:
                     poll.unregister(pidfd)
                     os.close(pidfd)
                 process.program.wait()
-                self._has_ended(process)
+                self._notice(process)
             for process in self.all():
                 try:
                     process.log.bound()
@@ -404,6 +407,16 @@ class Supervisor:
                     self._poll = None
                     poll.close()
                     return
+
+    def _notice(self, process: Process) -> None:
+        """A process has ended: whatever that leads to, the ends of others are noticed, too."""
+        try:
+            self._has_ended(process)
+        except Exception as error:  # no file or thread to be had, or a defect
+            process.log.note(f"its end could not be dealt with: {error}")
+            self._change(process, State.FAILED, f"its end could not be dealt with: {error}")
+        finally:
+            process._reaped.set()
 
     def _has_ended(self, process: Process) -> None:
         with process._lock:
@@ -416,7 +429,6 @@ class Supervisor:
                 self._failed(process)
             elif process.state is State.STARTED:  # whoever started it waits, and is told
                 self._change(process, State.FAILED, _how(process))
-            process._reaped.set()
 
     def _failed(self, process: Process) -> None:
         """It ended on its own: say so, and have it started again where its node wants that."""
@@ -539,8 +551,16 @@ def _how(process: Process) -> str:
     """How a program ended, in words."""
     status = process.program.returncode
     if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
+        return f"killed by {_signal_name(-status)}"
     return f"exit status {status}{_last_line(process)}"
+
+
+def _signal_name(number: int) -> str:
+    """Those between SIGRTMIN and SIGRTMAX have none (signal(7))."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _last_line(process: Process) -> str:

@@ -248,6 +248,48 @@ def test_its_end_is_noticed_at_once(supervisor: Watched) -> None:
     assert not os.path.exists(f"/proc/{pid}"), "it is reaped"
 
 
+def test_a_signal_without_a_name_is_told_by_its_number(supervisor: Watched) -> None:
+    odd, other = (supervisor.start(shell(name, SLEEP, restart=SOON)) for name in ("odd", "other"))
+    os.kill(odd.pid or 0, signal.SIGRTMIN + 3)
+    until(lambda: odd.restarts == 1 and odd.state is State.READY)
+    assert [d for _, name, s, d in supervisor.events if (name, s) == ("odd", "failed")] == [
+        f"killed by signal {signal.SIGRTMIN + 3}; it starts again in 0.01 s"
+    ]
+    os.kill(other.pid or 0, signal.SIGKILL)
+    until(lambda: other.restarts == 1)
+
+
+def test_an_end_that_cannot_be_dealt_with_keeps_no_other_from_being_noticed(
+    supervisor: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (supervisor.start(shell(name, SLEEP, restart=SOON)) for name in ("one", "two"))
+
+    def admit(self: Supervisor, process: Process, why: str) -> float | None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervisor, "_admit_failure", admit)
+        os.kill(one.pid or 0, signal.SIGKILL)
+        until(lambda: one.state is State.FAILED)
+    assert one.detail == "its end could not be dealt with: can't start new thread"
+    os.kill(two.pid or 0, signal.SIGKILL)
+    until(lambda: two.restarts == 1)
+    supervisor.start_again(one)
+    assert one.state is State.READY
+
+
+def test_a_log_that_cannot_be_read_keeps_no_end_from_being_noticed(
+    supervisor: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def since(self: Log, start: int, *, unfinished: bool = False) -> Any:
+        raise OSError(24, "Too many open files")
+
+    process = supervisor.start(shell("daemon", "sleep 0.1; exit 3"))
+    monkeypatch.setattr(Log, "since", since)
+    until(lambda: process.state is State.FAILED)
+    assert process.detail == "exit status 3"
+
+
 def test_one_that_ends_by_itself_has_failed_whatever_its_status(supervisor: Watched) -> None:
     process = supervisor.start(shell("daemon", "sleep 0.05; echo enough"))
     until(lambda: process.state is State.FAILED)
