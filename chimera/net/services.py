@@ -43,7 +43,6 @@ _BOUND_S = 2.0  # between two looks at how long logs are
 _KEPT_FAILURES = 1000
 _SHOWN_LINES = 12
 _KILLED_S = 10.0  # a process that was killed ends as soon as the kernel has its memory back
-_REFUSALS = (LabError, OSError)
 
 Hook = Callable[[], None]
 Changed = Callable[["Process"], object]
@@ -457,7 +456,7 @@ class Supervisor:
         """What follows a failure, in a thread of its own."""
         try:
             process.lost()
-        except _REFUSALS as error:
+        except Exception as error:  # whatever it is: the service is started again all the same
             process.log.note(f"what follows its end could not be done: {error}")
         while wait_s is not None and not called_off.wait(wait_s):
             try:
@@ -468,7 +467,7 @@ class Supervisor:
                     self._begin(process, State.RESTARTED)
                 self._finish_start(process)
                 return
-            except _REFUSALS as error:
+            except Exception as error:  # a defect, too, is a failure, and must not leave it "restarted" for ever
                 with process._lock:
                     if called_off.is_set():
                         return

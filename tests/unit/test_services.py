@@ -322,6 +322,17 @@ def test_it_is_started_again_and_its_node_makes_it_whole(supervisor: Watched) ->
     assert supervisor.events[2][3] == "killed by SIGKILL; it starts again in 0.01 s"
 
 
+def test_what_its_node_cannot_do_when_it_ends_keeps_it_from_no_restart(supervisor: Watched) -> None:
+    def lost() -> None:
+        raise ValueError("no such link")
+
+    process = supervisor.start(shell("daemon", SLEEP, restart=SOON), lost=lost)
+    os.kill(process.pid or 0, signal.SIGKILL)
+    until(lambda: process.restarts == 1 and process.state is State.READY)
+    assert "lab: what follows its end could not be done: no such link" in process.log.last(5).text
+    process.lost = module.nothing  # the test's own end goes well
+
+
 def test_it_is_given_up_where_it_fails_too_often(supervisor: Watched) -> None:
     process = supervisor.start(shell("daemon", "sleep 0.02; exit 4", restart=SOON))
     until(lambda: "it is not started again" in process.detail)
@@ -342,13 +353,16 @@ def test_one_that_cannot_get_ready_again_counts_as_failed(supervisor: Watched, t
     assert process.restarts == 3 and process.state is State.FAILED and not process.running
 
 
-def test_where_its_node_cannot_make_it_whole_it_is_ended_and_tried_again(supervisor: Watched) -> None:
+@pytest.mark.parametrize("error", [SessionError, ValueError])
+def test_where_its_node_cannot_make_it_whole_it_is_ended_and_tried_again(
+    supervisor: Watched, error: type[Exception]
+) -> None:
     tries: list[int | None] = []
 
     def again() -> None:
         tries.append(process.pid)
         if len(tries) == 1:
-            raise SessionError("no bridge")
+            raise error("no bridge")
 
     process = supervisor.start(shell("daemon", SLEEP, restart=SOON), again=again)
     os.kill(process.pid or 0, signal.SIGKILL)
