@@ -321,6 +321,7 @@ class Supervisor:
                 self._kill(process)
             process.lost()
         for process in processes:
+            _wait_noticed(process)
             with process._lock:
                 if process.state is not State.ENDED and not process._wanted:
                     self._change(process, State.ENDED, STOPPED)
@@ -482,6 +483,12 @@ class Supervisor:
                 pass  # whoever was told has gone
 
 
+def _wait_noticed(process: Process) -> None:
+    """Where it has ended, return when that has been dealt with: whoever waits for ends tells of it, and nobody else."""
+    if process._program is not None and not process.running:
+        process._reaped.wait(_KILLED_S)
+
+
 @contextmanager
 def _between_programs(process: Process) -> Iterator[None]:
     """Its lock, while it does not run and the end of what ran before is known.
@@ -489,8 +496,7 @@ def _between_programs(process: Process) -> Iterator[None]:
     Raises:
         SessionError: it runs.
     """
-    if process._program is not None and not process.running:
-        process._reaped.wait(_KILLED_S)
+    _wait_noticed(process)
     with process._lock:
         if process.running:
             raise SessionError(f"{process.service} is running already")

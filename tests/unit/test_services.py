@@ -441,6 +441,21 @@ def test_what_it_printed_until_its_end_is_its_owners(supervisor: Watched) -> Non
     assert supervisor.all() == [] and "failed" not in [state for *_, state, _ in supervisor.events]
 
 
+def test_its_end_is_told_once_however_late_it_is_noticed(supervisor: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    notice, noticed = Supervisor._has_ended, threading.Event()
+
+    def late(self: Supervisor, process: Process) -> None:
+        time.sleep(0.2)
+        notice(self, process)
+        noticed.set()
+
+    process = supervisor.start(recorder(RECORD))
+    monkeypatch.setattr(Supervisor, "_has_ended", late)
+    assert supervisor.finish(process) == b"the counts\n"
+    assert noticed.wait(20)
+    assert supervisor.states("probe") == ["started", "ready", "ended"]
+
+
 def test_one_that_failed_is_told_to_its_owner(supervisor: Watched) -> None:
     process = supervisor.start(recorder("echo ready; sleep 0.05; echo disk full >&2; exit 1"))
     until(lambda: process.state is State.FAILED)
