@@ -15,7 +15,7 @@ from chimera.measure import conclude, state
 from chimera.measure.recorder import Capture, incomplete, start_capture
 from chimera.measure.trace import trace
 from chimera.model import verbs as v
-from chimera.model.errors import InputError, SessionError, not_one_of
+from chimera.model.errors import DeadlineError, InputError, SessionError, not_one_of
 from chimera.model.events import CaptureEnded, CaptureStarted
 from chimera.model.hop import Trace
 from chimera.model.ports import CONTROLLER
@@ -324,7 +324,7 @@ class Verbs:
         tell, what = self._session.stream.tell, f"The capture of {link}"
         try:
             counts = capture.stop()
-        except SessionError as error:
+        except (SessionError, DeadlineError) as error:
             tell(CaptureEnded(what, failed=str(error)))
             raise
         frames, dropped = sum(c.frames for c in counts), sum(c.dropped for c in counts)

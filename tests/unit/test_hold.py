@@ -15,11 +15,11 @@ import pytest
 from chimera.api import Gone, read_request
 from chimera.events import Stream
 from chimera.hold import Verbs
-from chimera.model.errors import InputError, SessionError
-from chimera.model.events import Event, Progress
+from chimera.model.errors import DeadlineError, InputError, SessionError
+from chimera.model.events import CaptureEnded, Event, Progress
 from chimera.model.record import MigrationRecord
 from chimera.model.topology import Impairment
-from chimera.model.verbs import VERSION, Changes, Events, Migrate, Told
+from chimera.model.verbs import VERSION, CaptureStop, Changes, Events, Migrate, Told
 from chimera.net.rundir import RunDir
 from chimera.scenario.migration import Migrator, Settings
 
@@ -158,6 +158,21 @@ def test_changes_leave_alone_what_they_do_not_name() -> None:
     assert Changes(bandwidth_mbps=0).of(before) == Impairment(0, 10, 1)
     with pytest.raises(InputError, match=r"1 ms of jitter are more than the delay(.|\n)*at most 0.5 ms"):
         Changes(delay_ms=0.5).of(before)
+
+
+def test_a_capture_that_does_not_end_in_its_time_has_ended_all_the_same() -> None:
+    asked = verbs()
+
+    def stop() -> Any:
+        raise DeadlineError("capture did not end within 10 s")
+
+    asked._captures["wan"] = SimpleNamespace(stop=stop)  # type: ignore[assignment]
+    with pytest.raises(DeadlineError):
+        asked.capture_stop(CaptureStop("wan"), nobody())
+    (ended,) = asked._session.stream.read()
+    assert ended == CaptureEnded(
+        "The capture of wan", failed="capture did not end within 10 s", t=ended.t, cursor=ended.cursor
+    )
 
 
 # -- events --------------------------------------------------------------------------------------
