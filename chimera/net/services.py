@@ -276,7 +276,8 @@ class Supervisor:
                     if process.stdout and process not in waiting:
                         poll.unregister(process.stdout)  # what it says from now on is no sign
                 again_s = (process.service.ready.again_s(process) for process in waiting)
-                poll.poll(min([step_s, *filter(None, again_s)]) * 1000)
+                unseen_s = changes.again_s if changes else None
+                poll.poll(min([step_s, *filter(None, [unseen_s, *again_s])]) * 1000)
                 if changes:
                     changes.forget()
         waiting = _unready(waiting)

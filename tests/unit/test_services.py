@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import signal
 import socket
@@ -17,8 +19,9 @@ import pytest
 
 from chimera.model.errors import DeadlineError, MachineError, SessionError
 from chimera.model.service import State
+from chimera.net import kernel
 from chimera.net import services as module
-from chimera.net.logs import Log
+from chimera.net.logs import Log, news
 from chimera.net.service import Accepts, Answers, Listens, Logs, Makes, Readiness, Restart, Says, Service
 from chimera.net.services import Process, Supervisor
 
@@ -105,6 +108,32 @@ def test_ready_by_a_file(supervisor: Watched, tmp_path: Path) -> None:
     path = tmp_path / "made"
     supervisor.start(shell("daemon", f"sleep 0.05; touch {path}; {SLEEP}", ready=Makes(path)))
     assert path.exists()
+
+
+@pytest.mark.parametrize("call", ["inotify_init1", "inotify_add_watch"])
+def test_ready_by_a_file_where_the_kernel_tells_of_no_change(
+    supervisor: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Other labs have all the instances, or all the watches, that a user may have."""
+
+    class Exhausted:
+        def __getattr__(self, name: str) -> Any:
+            return refuse if name == call else getattr(libc, name)
+
+    def refuse(*arguments: Any) -> int:
+        ctypes.set_errno(errno.EMFILE if call == "inotify_init1" else errno.ENOSPC)
+        return -1
+
+    libc, path = kernel._libc, tmp_path / "made"
+    monkeypatch.setattr(kernel, "_libc", Exhausted())
+    monkeypatch.setattr("chimera.deadline.STEP_S", 60.0)
+    process = supervisor.start(shell("daemon", f"sleep 0.05; touch {path}; echo up; {SLEEP}", ready=Makes(path)))
+    assert path.exists()
+    until(lambda: process.log.end)
+    found = news({"daemon": process.log}, {}, 20)
+    assert found["daemon"].text == "up\n"
+    threading.Timer(0.1, lambda: process.log.note("more")).start()
+    assert news({"daemon": process.log}, {"daemon": found["daemon"].end}, 20)["daemon"].text == "lab: more\n"
 
 
 def test_ready_by_a_socket_that_listens_not_by_one_that_has_only_its_name(supervisor: Watched, tmp_path: Path) -> None:
