@@ -74,6 +74,7 @@ class Network:
     _wrong: list[Route] = field(default_factory=list)  # made by misroute
     _told_cut: set[str] = field(default_factory=set)  # links
     _changing: RLock = field(default_factory=RLock)  # links, nodes and their services: one change at a time
+    _routing: RLock = field(default_factory=RLock)  # routes, taken after it: who has this waits for no service
 
     def __post_init__(self) -> None:
         topology = self.topology
@@ -357,16 +358,25 @@ class Network:
         ways = [way for link in links for way in (link.forward, link.backward)]
         return sum(way.delay_ms + way.jitter_ms for way in ways) / 1000
 
-    def _replan(self) -> None:
+    def _replan(self, *anew: str) -> None:
+        """Have the underlay's routes be those of the links as they are now; nodes that are ``anew`` lost theirs."""
         forwarding, wiring = self.underlay.forwarding, self.wiring
-        cut = self._cut()
         kind = self.underlay.fabric.kind if self.underlay.fabric else None
-        fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, fabric=kind, down=cut)
-        self.routes.replace("plan", (route for route in fresh.routes if route.node not in self.stopped))
-        if self.translation and fresh.fabric:
-            self.translation.follow(fresh.fabric)
-        for prefix, switch in list(self._hosts.items()):
-            self.advertise(prefix, switch)
+        with self._routing:
+            for name in anew:
+                self.routes.forget(name)
+            cut = self._cut()
+            fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, fabric=kind, down=cut)
+            self.routes.replace("plan", self._held(fresh.routes))
+            if self.translation and fresh.fabric:
+                self.translation.follow(fresh.fabric)
+            for prefix, switch in list(self._hosts.items()):
+                self.advertise(prefix, switch)
+
+    def _held(self, routes: Iterable[Route]) -> Iterator[Route]:
+        """Those of nodes that can hold routes: without its daemon a switch has no interface that they lead to."""
+        dark = {name for name, switch in self.switches.items() if not switch.forwards} | self.stopped
+        return (route for route in routes if route.node not in dark)
 
     def _cut(self) -> frozenset[str]:
         off = {link.name for name in self.stopped for link in self.topology.links_of(name)}
@@ -380,34 +390,36 @@ class Network:
         """
         fabric = self.underlay.fabric
         start = time.time()
-        if self.translation and fabric:
-            self.translation.misroute(at, target, ways.wrong_hop(self.topology, fabric, at, towards))
-            self._replan()
-        else:
-            self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
-            self.routes.replace("misroute", self._wrong)
+        with self._routing:
+            if self.translation and fabric:
+                self.translation.misroute(at, target, ways.wrong_hop(self.topology, fabric, at, towards))
+                self._replan()
+            else:
+                self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
+                self.routes.replace("misroute", self._wrong)
         self.tell(Misrouted(at, target, towards, t=start))
 
     def repair(self) -> None:
         """End every :meth:`misroute`."""
         start = time.time()
-        self._wrong.clear()
-        self.routes.replace("misroute", ())
-        if self.translation and self.underlay.fabric:
-            self.translation.repair()
-            self._replan()
+        with self._routing:
+            self._wrong.clear()
+            self.routes.replace("misroute", ())
+            if self.translation and self.underlay.fabric:
+                self.translation.repair()
+                self._replan()
         self.tell(Repaired(t=start))
 
     def advertise(self, prefix: str, switch: str) -> None:
         """Have the underlay route a VM's address to a hypervisor."""
-        with self._changing:
+        with self._routing:
             self._hosts[prefix] = switch
             towards = plan.host_routes(self.topology, self.underlay.forwarding, prefix, switch, self._cut())
             self.routes.replace(prefix, towards)
 
     def withdraw(self, prefix: str) -> None:
         """End :meth:`advertise`."""
-        with self._changing:
+        with self._routing:
             self._hosts.pop(prefix, None)
             self.routes.replace(prefix, ())
 
@@ -428,8 +440,7 @@ class Network:
                 netns.run(name, ["ip", "link", "set", "dev", port.interface, "down"])
             for vm in self.vms_at(name):
                 guests.freeze(vm)
-            self.routes.forget(name)
-            self._replan()
+            self._replan(name)
 
     def start_node(self, name: str) -> None:
         """Power a hypervisor or gateway on again; its switch remembers its ports, its VMs go on.
@@ -464,8 +475,7 @@ class Network:
             if name in self.underlay.vtep:
                 self._prepare_tunnels(name)
             self._refuse_tags(node)
-            self.routes.forget(name)
-            self._replan()
+            self._replan(name)
 
     def service(self, node: str, name: str) -> Process:
         """A service of a node or link.
