@@ -146,7 +146,7 @@ class Network:
         impaired = any(link.impaired for link in self.topology.links)
         netem = impaired and has_netem()
         self.cables = cables.make(
-            self.topology.links, self.underlay.mtu, self._macs, self.services, self.set_link, netem=netem
+            self.topology.links, self.underlay.mtu, self._macs, self.services, self.follow_link, netem=netem
         )
         batch = [line for cable in self.cables.values() for line in cable.lines()]
         batch += [guests.link_line(vm, self.topology.vm_mtu) for vm in self.topology.vms]
@@ -216,6 +216,11 @@ class Network:
     def _ends_at(self, name: str) -> Iterator[Port]:
         for link in self.topology.links_of(name):
             yield link.a if link.a.node == name else link.b
+
+    def _cut_ends(self, name: str) -> set[str]:
+        """A node's interfaces that are down as their links are cut."""
+        links = [link for link in self.topology.links_of(name) if not self.cables[link.name].ends_up]
+        return {port.interface for link in links for port in link.ends() if port.node == name}
 
     def _wait_spanning_tree(self) -> None:
         if self._layer2.has_loop:
@@ -300,9 +305,11 @@ class Network:
         return list(dict.fromkeys(s.tenant for s in self.topology.segments))
 
     def _address_lines(self, name: str) -> Iterator[str]:
+        cut = self._cut_ends(name)
         for address in self.underlay.addresses:
             if address.node == name:
-                yield f"link set dev {address.interface} up"
+                if address.interface not in cut:
+                    yield f"link set dev {address.interface} up"
                 yield f"addr replace {address.address} dev {address.interface}"
 
     def _prepare_tunnels(self, name: str) -> None:
@@ -339,11 +346,22 @@ class Network:
         """Cut or restore a link; the underlay's routes follow, as after a routing protocol converged."""
         with self._changing:
             cable, start = self.cable(name), time.time()
-            cable.set_up(up)  # a delay line that has to be started comes here itself, meanwhile
-            if up == (name in self._told_cut):
-                self._told_cut ^= {name}
-                self.tell(LinkChanged(name, "restored" if up else "cut", t=start))
-            self._replan()
+            cable.set_up(up)  # a delay line that has to be started is followed, meanwhile
+            self._link_changed(cable, start)
+
+    def follow_link(self, name: str) -> None:
+        """What is in the middle of a link has ended, or is back: the underlay's routes follow."""
+        with self._changing:
+            cable, start = self.cable(name), time.time()
+            cable.follow()
+            self._link_changed(cable, start)
+
+    def _link_changed(self, cable: cables.Cable, start: float) -> None:
+        name = cable.link.name
+        if cable.up == (name in self._told_cut):
+            self._told_cut ^= {name}
+            self.tell(LinkChanged(name, "restored" if cable.up else "cut", t=start))
+        self._replan()
 
     def impair(self, name: str, forward: Impairment, backward: Impairment) -> None:
         """Change what a link does to frames in each direction."""
@@ -468,7 +486,8 @@ class Network:
         with self._changing:
             if name in self.stopped:
                 return
-            ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
+            cut = self._cut_ends(name)
+            ups = [f"link set dev {port.interface} up" for port in self._ends_at(name) if port.interface not in cut]
             self._mark_legs(name)
             netns.ip_batch(name, [*ups, *self._node_lines(node)], again=True)
             self._finish_ports(name)

@@ -50,7 +50,7 @@ def made(said: Said, monkeypatch: pytest.MonkeyPatch) -> Made:
         monkeypatch.setattr(OpenVSwitch, "forwards", property(lambda switch: switch.node not in dark))
         built = Network(experiment.topology, experiment.underlay, experiment.wiring, "tcp:192.0.2.1:6653")
         built.cables = cables.make(
-            built.topology.links, 1600, built._macs, built.services, built.set_link, netem=True
+            built.topology.links, 1600, built._macs, built.services, built.follow_link, netem=True
         )  # fmt: skip
         built.routes.replace("plan", built.underlay.routes)
         said.clear()
@@ -134,3 +134,36 @@ def test_routes_are_changed_by_one_at_a_time(made: Made, monkeypatch: pytest.Mon
     }  # fmt: skip
     getattr(built, verb)(*arguments.get(verb, ()))
     assert alone and all(alone)
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlay", ["vlan", "vxlan"])
+def test_a_plain_link_that_is_cut_stays_so_when_the_switches_at_its_ends_are_back(
+    made: Made, said: Said, overlay: str
+) -> None:
+    built = made("dual-dc", overlay)
+    link = built.cable("hv1--leaf1").link
+    assert built.cable(link.name).how == "plain veth"
+    built.set_link(link.name, False)
+    said.clear()
+    ups = [(port.node, f"link set dev {port.interface} up") for port in link.ends() if port.node in built.switches]
+    for name in dict(ups):
+        built._switch_is_back(node(built, name))
+    assert ups and not set(ups) & set(said)
+    built.set_link(link.name, True)
+    said.clear()
+    for name in dict(ups):
+        built._switch_is_back(node(built, name))
+    assert set(ups) <= set(said)
+
+
+def test_the_ends_of_an_impaired_link_are_up_also_while_it_is_cut(made: Made, said: Said) -> None:
+    """They have no carrier then, and restoring it does not touch them."""
+    built = made("dual-dc", "vlan")
+    cable = next(c for c in built.cables.values() if c.link.impaired and built.switches.keys() & {c.link.a.node})
+    built.set_link(cable.link.name, False)
+    said.clear()
+    built._switch_is_back(node(built, cable.link.a.node))
+    assert (cable.link.a.node, f"link set dev {cable.link.a.interface} up") in said
