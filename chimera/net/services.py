@@ -39,6 +39,7 @@ from chimera.net.logs import NOTE, Log
 from chimera.net.service import Service
 
 LOGS = Path("/run/lab/logs")
+_OWN = "_lab"  # the folder of the lab's own services: neither a node nor a link can have this name
 _BOUND_S = 2.0  # between two looks at how long logs are
 _KEPT_FAILURES = 1000
 _SHOWN_LINES = 12
@@ -220,7 +221,7 @@ class Supervisor:
             service = replace(service, name=name)
             process = self._processes.get((service.node, name))
             if process is None:
-                process = Process(service, Log(service.log or self._logs / service.node / f"{name}.log"))
+                process = Process(service, Log(service.log or self._logs / (service.node or _OWN) / f"{name}.log"))
                 self._processes[service.node, name] = process
             elif not process.running:
                 process.service = service

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from chimera.load.problems import Refused
+from chimera.load.values import LONG_NAME
 from chimera.model.errors import DeadlineError, MachineError, SessionError
-from chimera.model.service import State
+from chimera.model.service import THE_LAB, State
 from chimera.net import kernel
 from chimera.net import services as module
 from chimera.net.logs import Log, news
@@ -591,6 +593,18 @@ def test_positions_in_a_log_outlive_its_being_cut(tmp_path: Path) -> None:
     assert log.since(158).text == "half a line\n"
     assert log.since(158, unfinished=True).text == "half a line\n"
     assert log.last(1).text == "half a line\n" and log.last(0).text == ""
+
+
+def test_the_labs_own_logs_are_in_a_folder_that_nothing_can_be_called(tmp_path: Path) -> None:
+    services = Supervisor(logs=tmp_path)
+    own, link = (
+        services.start(Service(node, name, ("sleep", "600")))
+        for node, name in ((THE_LAB, "agents"), ("agents.log", "x"))
+    )
+    assert own.log.path == tmp_path / "_lab" / "agents.log" and link.log.path == tmp_path / "agents.log" / "x.log"
+    services.stop(own, link, kill=True)
+    with pytest.raises(Refused):
+        LONG_NAME.parse("_lab")
 
 
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
