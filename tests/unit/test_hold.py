@@ -206,15 +206,24 @@ def test_events_since_a_cursor_or_of_the_last_seconds() -> None:
         assert texts(asker.sent) == wanted, request
 
 
-def test_who_follows_gets_what_comes_until_the_stream_ends() -> None:
-    asked, asker = verbs(), nobody()
+def test_who_follows_gets_what_comes_until_they_have_gone() -> None:
+    asked, asker, ended = verbs(), nobody(), threading.Event()
     happened(asked, "before")
-    following = threading.Thread(target=asked.events, args=(Events(follow=True), asker))
-    following.start()
+
+    def follow() -> None:
+        with pytest.raises(Gone):
+            asked.events(Events(follow=True), asker)
+        ended.set()
+
+    threading.Thread(target=follow, daemon=True).start()
     happened(asked, "one", "two")
-    asked._session.stream.close()
-    following.join(20)
-    assert not following.is_alive() and texts(asker.sent) == ["before", "one", "two"]
+    deadline = time.monotonic() + 20
+    while len(asker.sent) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert texts(asker.sent) == ["before", "one", "two"]
+    asker.gone = True
+    happened(asked, "three")
+    assert ended.wait(20)
 
 
 @pytest.mark.parametrize("busy", [True, False])
