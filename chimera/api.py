@@ -12,9 +12,10 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -27,6 +28,7 @@ from chimera.model.verbs import VERSION, Events, Request, answer_type
 A = TypeVar("A")
 
 _REQUEST_LIMIT = 1 << 20
+_NO_ROOM_S = 0.1  # until a descriptor may be free again
 _UNTOLD = 1000  # events that wait for who asked; older ones are dropped
 
 
@@ -140,20 +142,15 @@ class Server:
         self._listener.bind(str(path))
         os.chmod(path, 0o600)
         self._listener.listen()
-        self.done = threading.Event()
 
-    def serve(self) -> None:
-        """Accept until :attr:`done` is set by a verb."""
-        threading.Thread(target=self._accept, daemon=True, name="api").start()
-        self.done.wait()
-        self._listener.close()
-
-    def _accept(self) -> None:
+    def serve(self) -> Never:
+        """Accept until the process ends."""
         while True:
             try:
                 channel, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError:  # of this connection (accept(2)), or no more descriptors
+                time.sleep(_NO_ROOM_S)
+                continue
             threading.Thread(target=self._answer, args=(channel,), daemon=True).start()
 
     def _answer(self, channel: socket.socket) -> None:

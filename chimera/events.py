@@ -33,7 +33,6 @@ class Stream:
         self._ring: deque[Event] = deque(maxlen=size)
         self._clock = clock
         self._cursor = 0
-        self._closed = False
         self._changed = threading.Condition()
 
     def tell(self, event: E) -> E:
@@ -54,39 +53,23 @@ class Stream:
         """The number of the latest event; 0 where there is none."""
         return self._cursor
 
-    @property
-    def dropped(self) -> int:
-        """How many events are not kept any more."""
-        with self._changed:
-            return self._cursor - len(self._ring)
-
-    @property
-    def closed(self) -> bool:
-        """True where no more events come."""
-        return self._closed
-
-    def close(self) -> None:
-        """No more events come: readers end when they have read what there is."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
     def read(self, after: int = 0, wait_s: float | None = 0.0) -> list[Event]:
         """The events after a cursor; where there are none, wait for one, at most so long (None: for ever).
 
-        The list is empty where none came, or the stream is closed.
+        The list is empty where none came.
         """
         with self._changed:
             if self._cursor <= after and wait_s != 0.0:
-                self._changed.wait_for(lambda: self._cursor > after or self._closed, wait_s)
+                self._changed.wait_for(lambda: self._cursor > after, wait_s)
             count = max(min(self._cursor - after, len(self._ring)), 0)
             found = list(islice(reversed(self._ring), count))[::-1]
         missed = found[0].cursor - after - 1 if found else 0
         return [Dropped(missed, t=found[0].t, cursor=found[0].cursor - 1), *found] if missed else found
 
     def follow(self, after: int = 0) -> Iterator[Event]:
-        """The events after a cursor, and those that come, until the stream is closed."""
-        while found := self.read(after, None):
+        """The events after a cursor, and those that come, for ever."""
+        while True:
+            found = self.read(after, None)
             yield from found
             after = found[-1].cursor
 
@@ -98,7 +81,7 @@ class Stream:
 
 
 class Follower:
-    """A thread that does something with every event of a stream, until the stream is closed or the block ends.
+    """A thread that does something with every event of a stream, until the block ends.
 
     What it cannot do any more (its terminal or disk is gone) it leaves, and the lab goes on.
     """

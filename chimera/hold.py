@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from typing import Any
+from typing import Any, Never
 
 from chimera import output
 from chimera.api import Asker, Gone, Handler, Server
@@ -15,7 +15,7 @@ from chimera.measure import conclude, state
 from chimera.measure.recorder import Capture, incomplete, start_capture
 from chimera.measure.trace import trace
 from chimera.model import verbs as v
-from chimera.model.errors import InputError, SessionError, not_one_of
+from chimera.model.errors import DeadlineError, InputError, SessionError, not_one_of
 from chimera.model.events import CaptureEnded, CaptureStarted
 from chimera.model.hop import Trace
 from chimera.model.ports import CONTROLLER
@@ -34,8 +34,8 @@ from chimera.session import WORK, Experiment, Progress, Session, bring_up
 _LOOK_S = 1.0  # how often somebody who follows events is seen to be there still, where nothing happens
 
 
-def hold(experiment: Experiment, run_dir: RunDir, progress: Progress, ready: int) -> int:
-    """Bring a lab up, tell the launcher through the pipe ``ready``, and serve until ``down``."""
+def hold(experiment: Experiment, run_dir: RunDir, progress: Progress, ready: int) -> Never:
+    """Bring a lab up, tell the launcher through the pipe ``ready``, and serve until ``down`` ends this process."""
     stream = Stream()
     with shown(stream, progress):
         session = bring_up(experiment, stream)
@@ -45,7 +45,6 @@ def hold(experiment: Experiment, run_dir: RunDir, progress: Progress, ready: int
     os.close(ready)
     _let_go_of_terminal()
     server.serve()
-    return 0
 
 
 def _let_go_of_terminal() -> None:
@@ -224,7 +223,7 @@ class Verbs:
             for event in found:
                 asker.send(event)
                 after = event.cursor
-            if not request.follow or (stream.closed and not found):
+            if not request.follow:
                 return v.Told(after)
             if asker.gone:
                 raise Gone
@@ -324,7 +323,7 @@ class Verbs:
         tell, what = self._session.stream.tell, f"The capture of {link}"
         try:
             counts = capture.stop()
-        except SessionError as error:
+        except (SessionError, DeadlineError) as error:
             tell(CaptureEnded(what, failed=str(error)))
             raise
         frames, dropped = sum(c.frames for c in counts), sum(c.dropped for c in counts)

@@ -124,8 +124,8 @@ class Runner:
         """Fire timers, and ask switches for what follows from all that has happened."""
         for node in [node for node, at in self._again.items() if at <= time.monotonic()]:
             del self._again[node]
-            self._begin_agent(node)
-            self._switches.tell_again(() if node == CONTROLLER else (node,))
+            if self._begin_agent(node):
+                self._switches.tell_again(() if node == CONTROLLER else (node,))
         for host in list(self._hosts.values()):
             due = host.due()
             if due is not None and due <= (now := time.monotonic()):
@@ -184,18 +184,20 @@ class Runner:
 
     # -- agents that begin and end
 
-    def _begin_agent(self, node: str) -> None:
+    def _begin_agent(self, node: str) -> bool:
+        """Whether it begins now, and knows nothing."""
         if node in self._hosts or node not in self._begin:
-            return
+            return False
         host = self._hosts[node] = Host(node, self._begin[node])
         try:
             self._sockets.open(node, host.agent.listens(), self.post_to(node))
         except OSError as error:
             self._wait(host, f"its sockets cannot be opened: {error}")
-            return
+            return False
         self._waiting.pop(node, None)
         self._tell({"event": "agent", "node": node, "state": "running"})
         self._guard(host, lambda: self._carry_out(host, host.step(Started(), time.monotonic())))
+        return self._hosts.get(node) is host
 
     def _end(self, node: str) -> None:
         host, again = self._hosts.pop(node, None), self._again.pop(node, None)

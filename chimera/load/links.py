@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -10,6 +10,7 @@ from chimera import graph
 from chimera.load.names import FABRIC, Names, by_kind, plugged
 from chimera.load.problems import Problems, Spot, listed
 from chimera.load.tables import MAX_LINKS, ImpairmentKeys, LinkDefaults, LinkKeys, LinkRecord, TopologyRecord
+from chimera.model.ports import CONTROLLER
 from chimera.model.topology import Impairment, Kind, Link, Port
 
 
@@ -154,8 +155,10 @@ class _Laid:
         return True
 
 
-def build_links(cables: list[Cable], defaults: LinkDefaults | None, problems: Problems) -> tuple[Link, ...]:
-    """The links of the model, in order: names, interfaces ``eth0`` …, impairments."""
+def build_links(
+    cables: list[Cable], defaults: LinkDefaults | None, nodes: Collection[str], problems: Problems
+) -> tuple[Link, ...]:
+    """The links of the model, in order: names, interfaces ``eth0`` …, impairments; ``nodes`` are names of others."""
     names: dict[str, Spot] = {}
     bases: dict[frozenset[str], str] = {}
     ports: dict[str, int] = {}
@@ -163,7 +166,7 @@ def build_links(cables: list[Cable], defaults: LinkDefaults | None, problems: Pr
     for cable in (_with_defaults(each, defaults) for each in cables):
         mtu = cable.find("mtu")[0]
         link = Link(
-            name=_name(cable, names, bases, problems),
+            name=_name(cable, names, bases, nodes, problems),
             a=_next_port(cable.a, ports),
             b=_next_port(cable.b, ports),
             forward=_impairment(cable, problems, forward=True),
@@ -195,16 +198,24 @@ def _next_port(node: str, ports: dict[str, int]) -> Port:
     return Port(node, f"eth{number}")
 
 
-def _name(cable: Cable, taken: dict[str, Spot], bases: dict[frozenset[str], str], problems: Problems) -> str:
-    """The given name, or ``a--b`` after the first cable of the pair, with a number where that is taken."""
+def _name(
+    cable: Cable, taken: dict[str, Spot], bases: dict[frozenset[str], str], nodes: Collection[str], problems: Problems
+) -> str:
+    """The given name, or ``a--b`` after the first cable of the pair, with a number where that is taken.
+
+    Commands take either a node or a link (``lab inspect``, ``lab stop``), so that neither has the other's name.
+    """
     given, spot = cable.find("name")
     base = bases.setdefault(cable.ends, f"{cable.a}--{cable.b}")
     name = given if isinstance(given, str) else base
     if name in taken and given is not None:
         line = taken[name].place.line
         problems.add(spot, f"two links are called '{name}'", found=name, fix=f"the other stands in line {line}")
+    if given is not None and (name in nodes or name == CONTROLLER):
+        whose = f"'lab stop {CONTROLLER}' means the lab's own" if name == CONTROLLER else "a node or VM has that name"
+        problems.add(spot, f"no link can be called '{name}': {whose}", found=name, fix="give the link another name")
     number = 2
-    while name in taken:
+    while name in taken or name in nodes:
         name = f"{base}-{number}"
         number += 1
     taken[name] = spot

@@ -71,7 +71,7 @@ def resolve(raw: TopologyRecord, problems: Problems) -> Topology:
 def _links(raw: TopologyRecord, names: Names, problems: Problems) -> tuple[Link, ...]:
     """All links; whether they join everything is asked only where nothing else is wrong so far."""
     cables = lay_cables(raw, names, problems)
-    links = build_links(cables, _defaults(raw).link, problems)
+    links = build_links(cables, _defaults(raw).link, names.kinds, problems)
     if not problems:
         check_connected(raw, cables, problems)
     return links

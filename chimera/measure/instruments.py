@@ -176,7 +176,7 @@ class Instruments:
             counts = capture.stop()
             self.tell(CaptureEnded(what, sum(c.frames for c in counts), sum(c.dropped for c in counts)))
             lost = incomplete(what, counts)
-        except SessionError as error:
+        except (SessionError, DeadlineError) as error:
             self.tell(CaptureEnded(what, failed=str(error)))
             self._lost(f"{what} is missing, and so is what is measured by it: {error}")
             return False
@@ -188,7 +188,7 @@ class Instruments:
         """End a recording program; False where it failed, and then ``lack`` says what is missing."""
         try:
             recorder.stop()
-        except SessionError as error:
+        except (SessionError, DeadlineError) as error:
             self._lost(f"{lack}: {error}")
             return False
         return True

@@ -63,6 +63,7 @@ class Recorder:
 
         Raises:
             SessionError: it ended instead; its own words are in the text.
+            DeadlineError: it wrote nothing in its time.
         """
         stdout = self._process.stdout
         assert stdout is not None
@@ -77,6 +78,7 @@ class Recorder:
 
         Raises:
             SessionError: it failed, so that its file is not there or not whole; its own words are in the text.
+            DeadlineError: it did not end, and was killed; its file is not there or not whole.
         """
         return self._services.finish(self._process).decode()
 
@@ -121,6 +123,7 @@ class Capture:
 
         Raises:
             SessionError: it failed; what it should have recorded is missing.
+            DeadlineError: likewise, for it did not end in its time.
         """
         text = self.recorder.stop().strip().splitlines()
         found = json.loads(text[-1])["captures"]

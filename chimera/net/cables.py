@@ -13,6 +13,7 @@ it has not. Taking the middle down takes the carrier from both nodes.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ _FRAME_BYTES = 1500
 _READY_S = 10
 SERVICE = "delay-line"
 
-SetLink = Callable[[str, bool], None]  # name, whether it is up
+Follow = Callable[[str], None]  # what is to be done about a link that went down, or came up, by itself
 
 
 class Cable:
@@ -63,6 +64,14 @@ class Cable:
         for port in self.link.ends():
             netns.run(port.node, ["ip", "link", "set", "dev", port.interface, "up" if up else "down"])
 
+    @property
+    def ends_up(self) -> bool:
+        """Whether the interfaces at its ends are to be up; a plain link has no other way to be cut."""
+        return self.up
+
+    def follow(self) -> None:
+        """Be up or down, as what is in the middle allows: it has ended, or is back."""
+
     def stats(self) -> dict[str, dict[str, float]]:
         """Counters per direction, where what impairs the link keeps any."""
         return {}
@@ -94,6 +103,10 @@ class _Middle(Cable):
             for inner, port in ((self.inner_a, a), (self.inner_b, b))
         ]
 
+    @property
+    def ends_up(self) -> bool:
+        return True
+
     def set_up(self, up: bool) -> None:
         self.up = up
         state = "up" if up else "down"
@@ -103,22 +116,25 @@ class _Middle(Cable):
 class DelayLine(_Middle):
     """Impaired by the userspace delay line: a service of the link.
 
-    The link is down when that has ended, and until it is started again; ``set_link`` tells the network of both.
+    The link is down when that has ended, and until it is started again; ``follow`` tells the network of both. One that
+    its user has cut stays so.
     """
 
     how = "delay line"
     _process: Process
 
     def __init__(
-        self, link: Link, index: int, mtu: int, macs: Mapping[Port, str], services: Supervisor, set_link: SetLink
+        self, link: Link, index: int, mtu: int, macs: Mapping[Port, str], services: Supervisor, follow: Follow
     ) -> None:
         super().__init__(link, index, mtu, macs)
         self._services = services
-        self._follow = {up: partial(set_link, link.name, up) for up in (True, False)}
+        self._tell = partial(follow, link.name)
+        self._cut = False  # by its user
+        self._asking = threading.Lock()  # one question at a time: an answer does not say whose it is
 
     def start(self) -> None:
         netns.ip_batch("", [f"link set dev {inner} up" for inner in (self.inner_a, self.inner_b)])
-        self._process = self._services.launch(self._service(), lost=self._follow[False], again=self._follow[True])
+        self._process = self._services.launch(self._service(), lost=self._tell, again=self._tell)
 
     def wait_ready(self) -> None:
         self._services.wait_ready([self._process])
@@ -130,10 +146,14 @@ class DelayLine(_Middle):
         return Service(self.link.name, SERVICE, tuple(argv), ready=Says(), stdin=True, stdout=True, patience_s=_READY_S)
 
     def set_up(self, up: bool) -> None:
+        self._cut = not up
         if up and not self._process.running:
-            self._services.start_again(self._process)  # and then this again: see ``again`` above
+            self._services.start_again(self._process)  # and then ``follow``: see ``again`` above
         else:
             super().set_up(up)
+
+    def follow(self) -> None:
+        super().set_up(self._process.running and not self._cut)
 
     def impair(self, forward: Impairment, backward: Impairment) -> None:
         self._send(f"set fwd {_settings(forward, whole=True)}\nset bwd {_settings(backward, whole=True)}\n")
@@ -144,8 +164,9 @@ class DelayLine(_Middle):
         """Counters per direction: frames, bytes, drops by cause, longest queue; none where the delay line has ended."""
         if not self._process.running:
             return {}
-        self._send("stats\n")
-        return dict(json.loads(self._line("no counters")))
+        with self._asking:
+            self._send("stats\n")
+            return dict(json.loads(self._line("no counters")))
 
     def _send(self, text: str) -> None:
         assert self._process.stdin
@@ -197,16 +218,16 @@ class Netem(_Middle):
 
 
 def make(
-    links: Iterable[Link], mtu: int, macs: Mapping[Port, str], services: Supervisor, set_link: SetLink, *, netem: bool
+    links: Iterable[Link], mtu: int, macs: Mapping[Port, str], services: Supervisor, follow: Follow, *, netem: bool
 ) -> dict[str, Cable]:
     """A cable for each link, by name; ``netem`` says whether the kernel has it.
 
-    Where it has not, delay lines are run by ``services``, and ``set_link`` hears when one ends or is back.
+    Where it has not, delay lines are run by ``services``, and ``follow`` hears when one ends or is back.
     """
 
     def cable(link: Link, index: int) -> Cable:
         if link.impaired and not netem:
-            return DelayLine(link, index, mtu, macs, services, set_link)
+            return DelayLine(link, index, mtu, macs, services, follow)
         return (Netem if link.impaired else Cable)(link, index, mtu, macs)
 
     return {link.name: cable(link, index) for index, link in enumerate(links, start=1)}

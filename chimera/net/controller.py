@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
 import threading
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from chimera.deadline import ready, steps
+from chimera.deadline import STEP_S, steps
 from chimera.model.codec import to_json
 from chimera.model.control import LISTENER, Inventory
 from chimera.model.errors import DeadlineError, LabError, SessionError
@@ -72,6 +73,7 @@ class Controller:
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)  # latest report of each kind
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stream: socket.socket | None = None
+    _watching: threading.Thread | None = None
     _untold: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # node -> what
     _located: dict[str, tuple[str, int]] = field(default_factory=dict)  # interface -> switch, syncs before it
     _synced: int = 0
@@ -98,6 +100,8 @@ class Controller:
         Each start listens on a port of its own: Open vSwitch backs off for up to eight seconds from one that
         refused it.
         """
+        if self._watching:  # what the process before said last is not about this one
+            self._watching.join(_LIMIT_S)
         self._last.clear()
         self.agents.clear()
         self._starts += 1
@@ -111,7 +115,8 @@ class Controller:
             }
             service = Service(THE_LAB, AGENTS, argv, environment=environment)
             self._process = self.services.launch(service, pass_fds=[listener.fileno()])  # ready: see _is_listening
-        threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="controller").start()
+        self._watching = threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="controller")
+        self._watching.start()
 
     def _listen(self) -> socket.socket:
         """The socket switches connect to: it is there before the process is, and before the address is.
@@ -132,10 +137,18 @@ class Controller:
         self._process = None
 
     def tell_agent(self, command: Literal["start", "stop"], node: str) -> None:
-        """Begin or end one node's agent; the others go on."""
-        if self._stream is None:
-            raise SessionError("the agents' process is not running")
-        self._stream.sendall(json.dumps({"command": command, "node": node}).encode() + b"\n")
+        """Begin or end one node's agent; the others go on.
+
+        Raises:
+            SessionError: the process that they run in is not there, or not any more.
+        """
+        stream = self._stream  # it may be gone at any time
+        try:
+            if stream is None:
+                raise ConnectionError
+            stream.sendall(json.dumps({"command": command, "node": node}).encode() + b"\n")
+        except OSError as error:
+            raise SessionError("the agents' process is not running") from error
 
     @property
     def running(self) -> bool:
@@ -205,7 +218,9 @@ class Controller:
 
     def _watch(self, process: Process) -> None:
         """Read reports until the stream ends."""
-        while not ready(self._listener, _LIMIT_S):
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        while not poll.poll(STEP_S * 1000):
             if not process.running:
                 return
         stream, _ = self._listener.accept()
@@ -213,7 +228,8 @@ class Controller:
         with stream:
             for report in _reports(stream):
                 self._take_report(report)
-            self._stream = None
+            if self._stream is stream:
+                self._stream = None
         with self._changed:
             self._changed.notify_all()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -24,6 +25,7 @@ _PR_SET_PDEATHSIG = 1
 _IN_MODIFY, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x80, 0x100
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
+_LOOK_S = 0.02  # between two looks at a folder whose changes nothing tells
 _PIDFD_GETFD = 438  # the same on every architecture
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -54,13 +56,19 @@ def die_with_parent(signal_number: int) -> None:
 
 
 class FolderChanges:
-    """Readable when something was made or written in a folder that it was told of (inotify(7))."""
+    """Readable when something was made or written in a folder that it was told of (inotify(7)).
+
+    A user may have so many of these at once (``fs.inotify.max_user_instances``, 128 by default), and all labs on a
+    machine are root's. Where there is none to be had, it is never readable, and ``again_s`` says after how long to
+    look; else that is None.
+    """
 
     def __init__(self) -> None:
+        self.again_s: float | None = None
         self._fd = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, f"inotify: {os.strerror(code)}")
+            self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self.again_s = _LOOK_S
 
     def __enter__(self) -> Self:
         return self
@@ -74,10 +82,14 @@ class FolderChanges:
 
     def add(self, folder: Path) -> None:
         """Watch a folder, too."""
+        if self.again_s is not None:
+            return
         mask = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE
         if _libc.inotify_add_watch(self._fd, os.fsencode(folder), mask) < 0:
             code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(folder))
+            if code != errno.ENOSPC:  # fs.inotify.max_user_watches: the same, of folders
+                raise OSError(code, os.strerror(code), str(folder))
+            self.again_s = _LOOK_S
 
     def forget(self) -> None:
         """Take what is to be read: from now on readable means something new."""

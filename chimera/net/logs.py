@@ -118,5 +118,5 @@ def news(logs: Mapping[str, Log], after: Mapping[str, int], wait_s: float) -> di
             left_s = deadline - time.monotonic()
             if left_s <= 0 or any(lines.text for lines in found.values()):
                 return found
-            poll.poll(left_s * 1000)
+            poll.poll(min(left_s, changes.again_s or left_s) * 1000)
             changes.forget()

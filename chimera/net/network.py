@@ -74,6 +74,7 @@ class Network:
     _wrong: list[Route] = field(default_factory=list)  # made by misroute
     _told_cut: set[str] = field(default_factory=set)  # links
     _changing: RLock = field(default_factory=RLock)  # links, nodes and their services: one change at a time
+    _routing: RLock = field(default_factory=RLock)  # routes, taken after it: who has this waits for no service
 
     def __post_init__(self) -> None:
         topology = self.topology
@@ -145,7 +146,7 @@ class Network:
         impaired = any(link.impaired for link in self.topology.links)
         netem = impaired and has_netem()
         self.cables = cables.make(
-            self.topology.links, self.underlay.mtu, self._macs, self.services, self.set_link, netem=netem
+            self.topology.links, self.underlay.mtu, self._macs, self.services, self.follow_link, netem=netem
         )
         batch = [line for cable in self.cables.values() for line in cable.lines()]
         batch += [guests.link_line(vm, self.topology.vm_mtu) for vm in self.topology.vms]
@@ -215,6 +216,11 @@ class Network:
     def _ends_at(self, name: str) -> Iterator[Port]:
         for link in self.topology.links_of(name):
             yield link.a if link.a.node == name else link.b
+
+    def _cut_ends(self, name: str) -> set[str]:
+        """A node's interfaces that are down as their links are cut."""
+        links = [link for link in self.topology.links_of(name) if not self.cables[link.name].ends_up]
+        return {port.interface for link in links for port in link.ends() if port.node == name}
 
     def _wait_spanning_tree(self) -> None:
         if self._layer2.has_loop:
@@ -299,9 +305,11 @@ class Network:
         return list(dict.fromkeys(s.tenant for s in self.topology.segments))
 
     def _address_lines(self, name: str) -> Iterator[str]:
+        cut = self._cut_ends(name)
         for address in self.underlay.addresses:
             if address.node == name:
-                yield f"link set dev {address.interface} up"
+                if address.interface not in cut:
+                    yield f"link set dev {address.interface} up"
                 yield f"addr replace {address.address} dev {address.interface}"
 
     def _prepare_tunnels(self, name: str) -> None:
@@ -338,11 +346,22 @@ class Network:
         """Cut or restore a link; the underlay's routes follow, as after a routing protocol converged."""
         with self._changing:
             cable, start = self.cable(name), time.time()
-            cable.set_up(up)  # a delay line that has to be started comes here itself, meanwhile
-            if up == (name in self._told_cut):
-                self._told_cut ^= {name}
-                self.tell(LinkChanged(name, "restored" if up else "cut", t=start))
-            self._replan()
+            cable.set_up(up)  # a delay line that has to be started is followed, meanwhile
+            self._link_changed(cable, start)
+
+    def follow_link(self, name: str) -> None:
+        """What is in the middle of a link has ended, or is back: the underlay's routes follow."""
+        with self._changing:
+            cable, start = self.cable(name), time.time()
+            cable.follow()
+            self._link_changed(cable, start)
+
+    def _link_changed(self, cable: cables.Cable, start: float) -> None:
+        name = cable.link.name
+        if cable.up == (name in self._told_cut):
+            self._told_cut ^= {name}
+            self.tell(LinkChanged(name, "restored" if cable.up else "cut", t=start))
+        self._replan()
 
     def impair(self, name: str, forward: Impairment, backward: Impairment) -> None:
         """Change what a link does to frames in each direction."""
@@ -357,16 +376,25 @@ class Network:
         ways = [way for link in links for way in (link.forward, link.backward)]
         return sum(way.delay_ms + way.jitter_ms for way in ways) / 1000
 
-    def _replan(self) -> None:
+    def _replan(self, *anew: str) -> None:
+        """Have the underlay's routes be those of the links as they are now; nodes that are ``anew`` lost theirs."""
         forwarding, wiring = self.underlay.forwarding, self.wiring
-        cut = self._cut()
         kind = self.underlay.fabric.kind if self.underlay.fabric else None
-        fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, fabric=kind, down=cut)
-        self.routes.replace("plan", (route for route in fresh.routes if route.node not in self.stopped))
-        if self.translation and fresh.fabric:
-            self.translation.follow(fresh.fabric)
-        for prefix, switch in list(self._hosts.items()):
-            self.advertise(prefix, switch)
+        with self._routing:
+            for name in anew:
+                self.routes.forget(name)
+            cut = self._cut()
+            fresh = plan.plan(self.topology, forwarding, segments_at=wiring.segments_at, fabric=kind, down=cut)
+            self.routes.replace("plan", self._held(fresh.routes))
+            if self.translation and fresh.fabric:
+                self.translation.follow(fresh.fabric)
+            for prefix, switch in list(self._hosts.items()):
+                self.advertise(prefix, switch)
+
+    def _held(self, routes: Iterable[Route]) -> Iterator[Route]:
+        """Those of nodes that can hold routes: without its daemon a switch has no interface that they lead to."""
+        dark = {name for name, switch in self.switches.items() if not switch.forwards} | self.stopped
+        return (route for route in routes if route.node not in dark)
 
     def _cut(self) -> frozenset[str]:
         off = {link.name for name in self.stopped for link in self.topology.links_of(name)}
@@ -380,34 +408,36 @@ class Network:
         """
         fabric = self.underlay.fabric
         start = time.time()
-        if self.translation and fabric:
-            self.translation.misroute(at, target, ways.wrong_hop(self.topology, fabric, at, towards))
-            self._replan()
-        else:
-            self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
-            self.routes.replace("misroute", self._wrong)
+        with self._routing:
+            if self.translation and fabric:
+                self.translation.misroute(at, target, ways.wrong_hop(self.topology, fabric, at, towards))
+                self._replan()
+            else:
+                self._wrong.append(ways.wrong_route(self.topology, self.underlay, at, target, towards))
+                self.routes.replace("misroute", self._wrong)
         self.tell(Misrouted(at, target, towards, t=start))
 
     def repair(self) -> None:
         """End every :meth:`misroute`."""
         start = time.time()
-        self._wrong.clear()
-        self.routes.replace("misroute", ())
-        if self.translation and self.underlay.fabric:
-            self.translation.repair()
-            self._replan()
+        with self._routing:
+            self._wrong.clear()
+            self.routes.replace("misroute", ())
+            if self.translation and self.underlay.fabric:
+                self.translation.repair()
+                self._replan()
         self.tell(Repaired(t=start))
 
     def advertise(self, prefix: str, switch: str) -> None:
         """Have the underlay route a VM's address to a hypervisor."""
-        with self._changing:
+        with self._routing:
             self._hosts[prefix] = switch
             towards = plan.host_routes(self.topology, self.underlay.forwarding, prefix, switch, self._cut())
             self.routes.replace(prefix, towards)
 
     def withdraw(self, prefix: str) -> None:
         """End :meth:`advertise`."""
-        with self._changing:
+        with self._routing:
             self._hosts.pop(prefix, None)
             self.routes.replace(prefix, ())
 
@@ -428,8 +458,7 @@ class Network:
                 netns.run(name, ["ip", "link", "set", "dev", port.interface, "down"])
             for vm in self.vms_at(name):
                 guests.freeze(vm)
-            self.routes.forget(name)
-            self._replan()
+            self._replan(name)
 
     def start_node(self, name: str) -> None:
         """Power a hypervisor or gateway on again; its switch remembers its ports, its VMs go on.
@@ -457,15 +486,15 @@ class Network:
         with self._changing:
             if name in self.stopped:
                 return
-            ups = [f"link set dev {port.interface} up" for port in self._ends_at(name)]
+            cut = self._cut_ends(name)
+            ups = [f"link set dev {port.interface} up" for port in self._ends_at(name) if port.interface not in cut]
             self._mark_legs(name)
             netns.ip_batch(name, [*ups, *self._node_lines(node)], again=True)
             self._finish_ports(name)
             if name in self.underlay.vtep:
                 self._prepare_tunnels(name)
             self._refuse_tags(node)
-            self.routes.forget(name)
-            self._replan()
+            self._replan(name)
 
     def service(self, node: str, name: str) -> Process:
         """A service of a node or link.

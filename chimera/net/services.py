@@ -39,11 +39,11 @@ from chimera.net.logs import NOTE, Log
 from chimera.net.service import Service
 
 LOGS = Path("/run/lab/logs")
+_OWN = "_lab"  # the folder of the lab's own services: neither a node nor a link can have this name
 _BOUND_S = 2.0  # between two looks at how long logs are
 _KEPT_FAILURES = 1000
 _SHOWN_LINES = 12
 _KILLED_S = 10.0  # a process that was killed ends as soon as the kernel has its memory back
-_REFUSALS = (LabError, OSError)
 
 Hook = Callable[[], None]
 Changed = Callable[["Process"], object]
@@ -110,8 +110,11 @@ class Process:
         return self.program.stdout
 
     def said(self, lines: int = _SHOWN_LINES) -> str:
-        """The end of what it wrote to its log since it started."""
-        text = self.log.since(self.log_start, unfinished=True).text
+        """The end of what it wrote to its log since it started; nothing where that cannot be read."""
+        try:
+            text = self.log.since(self.log_start, unfinished=True).text
+        except OSError:
+            return ""
         own = [line for line in text.splitlines() if not line.startswith(NOTE)]
         return "\n".join(own[-lines:]).strip()
 
@@ -218,7 +221,7 @@ class Supervisor:
             service = replace(service, name=name)
             process = self._processes.get((service.node, name))
             if process is None:
-                process = Process(service, Log(service.log or self._logs / service.node / f"{name}.log"))
+                process = Process(service, Log(service.log or self._logs / (service.node or _OWN) / f"{name}.log"))
                 self._processes[service.node, name] = process
             elif not process.running:
                 process.service = service
@@ -274,7 +277,8 @@ class Supervisor:
                     if process.stdout and process not in waiting:
                         poll.unregister(process.stdout)  # what it says from now on is no sign
                 again_s = (process.service.ready.again_s(process) for process in waiting)
-                poll.poll(min([step_s, *filter(None, again_s)]) * 1000)
+                unseen_s = changes.again_s if changes else None
+                poll.poll(min([step_s, *filter(None, [unseen_s, *again_s])]) * 1000)
                 if changes:
                     changes.forget()
         waiting = _unready(waiting)
@@ -319,6 +323,7 @@ class Supervisor:
                 self._kill(process)
             process.lost()
         for process in processes:
+            _wait_noticed(process)
             with process._lock:
                 if process.state is not State.ENDED and not process._wanted:
                     self._change(process, State.ENDED, STOPPED)
@@ -393,7 +398,7 @@ class Supervisor:
                     poll.unregister(pidfd)
                     os.close(pidfd)
                 process.program.wait()
-                self._has_ended(process)
+                self._notice(process)
             for process in self.all():
                 try:
                     process.log.bound()
@@ -404,6 +409,16 @@ class Supervisor:
                     self._poll = None
                     poll.close()
                     return
+
+    def _notice(self, process: Process) -> None:
+        """A process has ended: whatever that leads to, the ends of others are noticed, too."""
+        try:
+            self._has_ended(process)
+        except Exception as error:  # no file or thread to be had, or a defect
+            process.log.note(f"its end could not be dealt with: {error}")
+            self._change(process, State.FAILED, f"its end could not be dealt with: {error}")
+        finally:
+            process._reaped.set()
 
     def _has_ended(self, process: Process) -> None:
         with process._lock:
@@ -416,7 +431,6 @@ class Supervisor:
                 self._failed(process)
             elif process.state is State.STARTED:  # whoever started it waits, and is told
                 self._change(process, State.FAILED, _how(process))
-            process._reaped.set()
 
     def _failed(self, process: Process) -> None:
         """It ended on its own: say so, and have it started again where its node wants that."""
@@ -445,7 +459,7 @@ class Supervisor:
         """What follows a failure, in a thread of its own."""
         try:
             process.lost()
-        except _REFUSALS as error:
+        except Exception as error:  # whatever it is: the service is started again all the same
             process.log.note(f"what follows its end could not be done: {error}")
         while wait_s is not None and not called_off.wait(wait_s):
             try:
@@ -456,7 +470,7 @@ class Supervisor:
                     self._begin(process, State.RESTARTED)
                 self._finish_start(process)
                 return
-            except _REFUSALS as error:
+            except Exception as error:  # a defect, too, is a failure, and must not leave it "restarted" for ever
                 with process._lock:
                     if called_off.is_set():
                         return
@@ -471,6 +485,12 @@ class Supervisor:
                 pass  # whoever was told has gone
 
 
+def _wait_noticed(process: Process) -> None:
+    """Where it has ended, return when that has been dealt with: whoever waits for ends tells of it, and nobody else."""
+    if process._program is not None and not process.running:
+        process._reaped.wait(_KILLED_S)
+
+
 @contextmanager
 def _between_programs(process: Process) -> Iterator[None]:
     """Its lock, while it does not run and the end of what ran before is known.
@@ -478,8 +498,7 @@ def _between_programs(process: Process) -> Iterator[None]:
     Raises:
         SessionError: it runs.
     """
-    if process._program is not None and not process.running:
-        process._reaped.wait(_KILLED_S)
+    _wait_noticed(process)
     with process._lock:
         if process.running:
             raise SessionError(f"{process.service} is running already")
@@ -539,8 +558,16 @@ def _how(process: Process) -> str:
     """How a program ended, in words."""
     status = process.program.returncode
     if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
+        return f"killed by {_signal_name(-status)}"
     return f"exit status {status}{_last_line(process)}"
+
+
+def _signal_name(number: int) -> str:
+    """Those between SIGRTMIN and SIGRTMAX have none (signal(7))."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _last_line(process: Process) -> str:

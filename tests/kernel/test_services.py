@@ -95,6 +95,8 @@ def test_a_switch_that_is_stopped_stays_so_until_it_is_started(dual: RunningLab)
         assert troubled(dual)["ovs-vswitchd"]["state"] == "ended" and dual.state()["stopped"] == []
         again = dual("stop", "hv1", "ovs-vswitchd", check=False)
         assert again.returncode == 1 and "is stopped already" in again.stderr
+        for action in ("cut", "restore"):
+            dual("link", "hv1--leaf1", action)  # there is nothing at hv1 that a route could lead to
         dual("stop", "controller")
         dual("start", "controller")  # and does not wait for a switch that is not there
     finally:
@@ -116,6 +118,10 @@ def test_a_link_whose_delay_line_is_killed_is_down_until_it_is_restored(dual: Ru
     refused = dual("link", name, "set", "--delay", "7", check=False)
     assert refused.returncode == 1 and f"'lab link {name} restore' starts it again" in refused.stderr
     assert f"{name}: cut" in dual("link", name).stdout
+    dual("link", name, "cut")
+    dual("start", name, "delay-line")
+    assert name in dual.state()["cut_links"], "its user has cut it meanwhile"
+    dual("stop", name, "delay-line")
     dual("link", name, "restore")
     found = dual.services(name)["delay-line"]
     assert found["state"] == "ready" and found["pid"] != before["pid"]
@@ -133,6 +139,20 @@ def test_a_controller_that_is_killed_is_not_started_again_and_known_traffic_goes
     assert "agents: failed: killed by SIGKILL" in lab("status").stdout
     dual("start", "controller")
     assert "agents" not in troubled(dual) and dual.state()["controller"] == "running"
+
+
+def test_a_plain_link_that_is_cut_stays_so_when_the_switches_at_its_ends_are_back() -> None:
+    with up("rack", "--overlay", "vlan") as running:
+        vm, other = at(running, "hv1"), at(running, "hv2")
+        name = running.json("inspect", "hv1")["links"][0]["link"]
+        running("link", name, "cut")
+        for node in ("hv1", "tor"):
+            running("stop", node, "ovs-vswitchd")
+            running("start", node, "ovs-vswitchd")
+        assert running.state()["cut_links"] == [name] and running.ping(vm, other).received == 0
+        assert "state DOWN" in running.exec("hv1", "ip", "link", "show", "eth0")
+        running("link", name, "restore")
+        until(lambda: running.ping(vm, other, 1).received)
 
 
 @pytest.mark.parametrize(("overlay", "node"), [("vlan", "tor"), ("vlan", "hv1"), ("mpls", "hv1"), ("trill", "hv1")])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +14,8 @@ import pytest
 from chimera.model.errors import SessionError
 from chimera.model.topology import Impairment, Link, Port
 from chimera.net import cables
-from chimera.net.cables import Cable, _netem, _settings, make
+from chimera.net.cables import Cable, DelayLine, _netem, _settings, make
+from chimera.net.service import Says, Service
 from chimera.net.services import Supervisor
 
 A, B = Port("r1", "eth1"), Port("r2", "eth2")
@@ -23,7 +28,7 @@ IMPAIRED = Link("wan", A, B, forward=WAN, backward=LOSSY)
 
 def made(links: list[Link], *, netem: bool) -> dict[str, Cable]:
     """Cables of which nobody hears when a delay line ends."""
-    return make(links, 1600, MACS, Supervisor(), lambda name, up: None, netem=netem)
+    return make(links, 1600, MACS, Supervisor(), lambda name: None, netem=netem)
 
 
 def words(impairment: Impairment) -> str:
@@ -133,3 +138,73 @@ def test_cutting_a_plain_link_takes_both_ends_down_and_an_impaired_one_its_middl
 def test_a_plain_link_says_what_would_make_it_changeable() -> None:
     with pytest.raises(SessionError, match=r"link plain was made without impairments; give it a delay"):
         made([PLAIN], netem=True)["plain"].impair(WAN, WAN)
+
+
+# -- the delay line as a process -------------------------------------------------------------------
+
+ANSWER = 'echo ready; n=0; while read line; do n=$((n+1)); echo "{\\"fwd\\": {\\"frames\\": $n}}"; done'
+
+
+@pytest.fixture
+def line(commands: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DelayLine]:
+    """A delay line that answers and delays nothing."""
+    services = Supervisor(logs=tmp_path / "logs")
+    found: dict[str, Cable] = {}
+
+    def service(line: DelayLine) -> Service:
+        return Service("wan", cables.SERVICE, ("sh", "-c", ANSWER), ready=Says(), stdin=True, stdout=True)
+
+    monkeypatch.setattr(DelayLine, "_service", service)
+    found |= make([IMPAIRED], 1600, MACS, services, lambda name: found[name].follow(), netem=False)
+    made = found["wan"]
+    assert isinstance(made, DelayLine)
+    made.start()
+    made.wait_ready()
+    yield made
+    services.stop(made._process, kill=True)
+
+
+def test_a_link_is_down_while_its_delay_line_is(line: DelayLine, commands: list[str]) -> None:
+    services, process = line._services, line._process
+    services.stop(process)
+    assert not line.up and commands[-1].endswith("k1b down")
+    services.start_again(process)
+    assert line.up and commands[-1].endswith("k1b up")
+    services.stop(process)
+    line.set_up(True)
+    assert line.up and process.running, "to restore the link is to start it"
+
+
+def test_a_link_that_its_user_cut_stays_so_when_its_delay_line_is_back(line: DelayLine, commands: list[str]) -> None:
+    services, process = line._services, line._process
+    line.set_up(False)
+    services.stop(process)
+    commands.clear()
+    services.start_again(process)
+    assert not line.up and not [command for command in commands if command.endswith("up")]
+    line.set_up(True)
+    assert line.up and commands[-1].endswith("k1b up")
+
+
+def test_a_link_that_is_cut_while_its_delay_line_is_down_is_cut(line: DelayLine) -> None:
+    services, process = line._services, line._process
+    services.stop(process)
+    line.set_up(False)
+    services.start_again(process)
+    assert not line.up
+
+
+def test_everybody_who_asks_at_once_for_counters_has_an_answer(
+    line: DelayLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, ready = itertools.count(), cables.ready
+
+    def late(file: Any, limit_s: float) -> bool:
+        """Some look when another one's answer has come, too: whoever reads first has both in its buffer."""
+        time.sleep(0.01 * (next(order) % 3))
+        return ready(file, 1, slow=lambda: 1.0)
+
+    monkeypatch.setattr(cables, "ready", late)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: line.stats()["fwd"]["frames"], range(30)))
+    assert sorted(found) == [*range(1, 31)]

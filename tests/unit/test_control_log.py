@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,6 +179,81 @@ def test_the_process_is_ready_when_it_listens(tmp_path: Path, monkeypatch: pytes
     found.stop()
     assert states == ["started", "ready", "ended"]
     found._take_report({"event": "listening"})  # its last word, which was under way
+
+
+class Restarted(Controller):
+    """A controller whose process is the test's to play."""
+
+    def begin(self) -> socket.socket:
+        """Start it, and be the process."""
+        self.start()
+        channel = socket.socket(socket.AF_UNIX)
+        channel.connect(controller.API)
+        return channel
+
+
+@pytest.fixture
+def restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Restarted:
+    monkeypatch.setattr(controller, "API", str(tmp_path / "controller.sock"))
+    monkeypatch.setattr(controller, "FOLDER", tmp_path)
+    monkeypatch.setattr(controller, "to_json", lambda inventory: b"{}")
+    monkeypatch.setattr(controller, "replace", lambda inventory, **changes: inventory)
+    inventory: Any = SimpleNamespace(openflow_address="127.0.0.1", openflow_port=0)
+    services: Any = SimpleNamespace(
+        launch=lambda service, pass_fds: SimpleNamespace(running=True, said=lambda lines: ""),
+        stop=lambda process, kill: setattr(process, "running", False),
+    )
+    monkeypatch.setattr(Restarted, "_port", 0)
+    return Restarted(inventory=inventory, services=services)
+
+
+def test_what_a_process_said_last_is_not_about_the_next_one(restarted: Restarted) -> None:
+    """It is still being read when the next one is started."""
+    reading, read_on = threading.Event(), threading.Event()
+
+    def on_route(*_: str) -> None:
+        reading.set()
+        read_on.wait(20)
+
+    restarted.on_route = on_route
+    advertise = {"event": "advertise", "prefix": "10.1.0.11/32", "switch": "hv1"}
+    with restarted.begin() as first:
+        first.sendall(json.dumps(advertise).encode() + b"\n" + SYNCED)
+    assert reading.wait(20)
+    restarted.stop()
+    threading.Timer(0.2, read_on.set).start()
+    with restarted.begin() as second:
+        assert restarted._synced == 1 and "synced" not in restarted._last
+        until(lambda: restarted._stream)
+        restarted.tell_agent("stop", "hv1")
+        assert json.loads(second.recv(4096)) == {"command": "stop", "node": "hv1"}
+
+
+def test_a_process_that_died_before_it_had_connected_leaves_the_next_one_to_be_heard(restarted: Restarted) -> None:
+    restarted.start()
+    before = restarted._watching
+    restarted.stop()
+    with restarted.begin() as channel:
+        assert before and not before.is_alive()
+        channel.sendall(SYNCED)
+        until(lambda: restarted._synced)
+
+
+def test_a_process_that_has_just_died_can_be_told_nothing(restarted: Restarted) -> None:
+    with pytest.raises(SessionError, match=r"^the agents' process is not running$"):
+        restarted.tell_agent("start", "hv1")
+    restarted._stream, process = socket.socketpair()
+    process.close()
+    with restarted._stream, pytest.raises(SessionError, match=r"^the agents' process is not running$"):
+        restarted.tell_agent("start", "hv1")
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 20) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.002)
+    return value
 
 
 def test_what_agents_do_is_told_and_floods_are_counted_together(

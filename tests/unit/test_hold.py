@@ -15,11 +15,11 @@ import pytest
 from chimera.api import Gone, read_request
 from chimera.events import Stream
 from chimera.hold import Verbs
-from chimera.model.errors import InputError, SessionError
-from chimera.model.events import Event, Progress
+from chimera.model.errors import DeadlineError, InputError, SessionError
+from chimera.model.events import CaptureEnded, Event, Progress
 from chimera.model.record import MigrationRecord
 from chimera.model.topology import Impairment
-from chimera.model.verbs import VERSION, Changes, Events, Migrate, Told
+from chimera.model.verbs import VERSION, CaptureStop, Changes, Events, Migrate, Told
 from chimera.net.rundir import RunDir
 from chimera.scenario.migration import Migrator, Settings
 
@@ -160,6 +160,21 @@ def test_changes_leave_alone_what_they_do_not_name() -> None:
         Changes(delay_ms=0.5).of(before)
 
 
+def test_a_capture_that_does_not_end_in_its_time_has_ended_all_the_same() -> None:
+    asked = verbs()
+
+    def stop() -> Any:
+        raise DeadlineError("capture did not end within 10 s")
+
+    asked._captures["wan"] = SimpleNamespace(stop=stop)  # type: ignore[assignment]
+    with pytest.raises(DeadlineError):
+        asked.capture_stop(CaptureStop("wan"), nobody())
+    (ended,) = asked._session.stream.read()
+    assert ended == CaptureEnded(
+        "The capture of wan", failed="capture did not end within 10 s", t=ended.t, cursor=ended.cursor
+    )
+
+
 # -- events --------------------------------------------------------------------------------------
 
 
@@ -191,15 +206,24 @@ def test_events_since_a_cursor_or_of_the_last_seconds() -> None:
         assert texts(asker.sent) == wanted, request
 
 
-def test_who_follows_gets_what_comes_until_the_stream_ends() -> None:
-    asked, asker = verbs(), nobody()
+def test_who_follows_gets_what_comes_until_they_have_gone() -> None:
+    asked, asker, ended = verbs(), nobody(), threading.Event()
     happened(asked, "before")
-    following = threading.Thread(target=asked.events, args=(Events(follow=True), asker))
-    following.start()
+
+    def follow() -> None:
+        with pytest.raises(Gone):
+            asked.events(Events(follow=True), asker)
+        ended.set()
+
+    threading.Thread(target=follow, daemon=True).start()
     happened(asked, "one", "two")
-    asked._session.stream.close()
-    following.join(20)
-    assert not following.is_alive() and texts(asker.sent) == ["before", "one", "two"]
+    deadline = time.monotonic() + 20
+    while len(asker.sent) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert texts(asker.sent) == ["before", "one", "two"]
+    asker.gone = True
+    happened(asked, "three")
+    assert ended.wait(20)
 
 
 @pytest.mark.parametrize("busy", [True, False])

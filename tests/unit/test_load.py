@@ -281,3 +281,14 @@ def test_an_underlay_has_room_for_headers_where_nothing_is_said(said: str, under
 
 def test_an_underlay_that_is_said_stays_as_small() -> None:
     assert small("vm_mtu: 1400\nunderlay_mtu: 1400").underlay_mtu == 1400
+
+
+def test_a_link_gets_no_name_that_a_node_has() -> None:
+    text = """
+name: lab
+switches: {s1: {}, hv1--s1: {}}
+hypervisors: {hv1: {uplink: s1}}
+links: [{between: [s1, hv1--s1]}]
+"""
+    found = parse_topology(text, "t.yaml")
+    assert [link.name for link in found.links] == ["hv1--s1-2", "s1--hv1--s1"]

@@ -84,12 +84,13 @@ class Sockets:
 
     def __init__(self) -> None:
         self.open_nodes: list[str] = []
-        self.refuse = ""
+        self.refuse, self.refused = "", 0
         self.sent: list[tuple[str, bytes]] = []
 
     def open(self, node: str, listens: Sequence[Listen], post: Any) -> None:
         self.open_nodes.append(node)
         if self.refuse:
+            self.refused += 1
             raise OSError(self.refuse)
 
     def close(self, node: str) -> None:
@@ -183,15 +184,20 @@ def test_an_agent_that_is_stopped_hears_nothing_until_it_is_started(running: Run
     assert running.eventually(lambda: running.notes("received") == [("hv1", "there")])
 
 
-def test_an_agent_whose_node_has_no_address_waits_and_says_so_once(running: Running) -> None:
+def test_an_agent_whose_node_has_no_address_waits_and_says_so_once(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AGAIN_S", 0.01)
     running.sockets.refuse = "no address"
     running.runner.stop_agent("hv1")
     running.runner.start_agent("hv1")
-    assert running.eventually(lambda: len(running.switches.again) > 3)
+    assert running.eventually(lambda: running.sockets.refused > 3)
     assert running.states("hv1") == ["running", "stopped", "waiting"]
+    assert running.switches.again == [], "its switch has nobody to tell yet"
     running.sockets.refuse = ""
     assert running.eventually(lambda: running.states("hv1") == ["running", "stopped", "waiting", "running"])
     assert running.told[-1]["node"] == "hv1" and running.notes("started")[-1] == ("hv1", "")
+    assert running.eventually(lambda: running.switches.again == [("hv1",)])
 
 
 def test_an_agent_that_waits_can_be_stopped(running: Running) -> None:

@@ -345,7 +345,7 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DelayLine]
     link = Link("wan", Port("r1", "eth1"), Port("r2", "eth1"), forward=WAN, backward=WAN)
     macs = dict.fromkeys(link.ends(), "02:00:00:00:00:01")
     services = Supervisor(logs=tmp_path / "logs")
-    made = DelayLine(link, 1, 1600, macs, services, lambda name, up: made.set_up(up))
+    made = DelayLine(link, 1, 1600, macs, services, lambda name: made.follow())
     made.start()
     made.wait_ready()
     yield made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import signal
 import socket
@@ -15,10 +17,13 @@ from typing import Any
 
 import pytest
 
+from chimera.load.problems import Refused
+from chimera.load.values import LONG_NAME
 from chimera.model.errors import DeadlineError, MachineError, SessionError
-from chimera.model.service import State
+from chimera.model.service import THE_LAB, State
+from chimera.net import kernel
 from chimera.net import services as module
-from chimera.net.logs import Log
+from chimera.net.logs import Log, news
 from chimera.net.service import Accepts, Answers, Listens, Logs, Makes, Readiness, Restart, Says, Service
 from chimera.net.services import Process, Supervisor
 
@@ -105,6 +110,32 @@ def test_ready_by_a_file(supervisor: Watched, tmp_path: Path) -> None:
     path = tmp_path / "made"
     supervisor.start(shell("daemon", f"sleep 0.05; touch {path}; {SLEEP}", ready=Makes(path)))
     assert path.exists()
+
+
+@pytest.mark.parametrize("call", ["inotify_init1", "inotify_add_watch"])
+def test_ready_by_a_file_where_the_kernel_tells_of_no_change(
+    supervisor: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Other labs have all the instances, or all the watches, that a user may have."""
+
+    class Exhausted:
+        def __getattr__(self, name: str) -> Any:
+            return refuse if name == call else getattr(libc, name)
+
+    def refuse(*arguments: Any) -> int:
+        ctypes.set_errno(errno.EMFILE if call == "inotify_init1" else errno.ENOSPC)
+        return -1
+
+    libc, path = kernel._libc, tmp_path / "made"
+    monkeypatch.setattr(kernel, "_libc", Exhausted())
+    monkeypatch.setattr("chimera.deadline.STEP_S", 60.0)
+    process = supervisor.start(shell("daemon", f"sleep 0.05; touch {path}; echo up; {SLEEP}", ready=Makes(path)))
+    assert path.exists()
+    until(lambda: process.log.end)
+    found = news({"daemon": process.log}, {}, 20)
+    assert found["daemon"].text == "up\n"
+    threading.Timer(0.1, lambda: process.log.note("more")).start()
+    assert news({"daemon": process.log}, {"daemon": found["daemon"].end}, 20)["daemon"].text == "lab: more\n"
 
 
 def test_ready_by_a_socket_that_listens_not_by_one_that_has_only_its_name(supervisor: Watched, tmp_path: Path) -> None:
@@ -248,6 +279,48 @@ def test_its_end_is_noticed_at_once(supervisor: Watched) -> None:
     assert not os.path.exists(f"/proc/{pid}"), "it is reaped"
 
 
+def test_a_signal_without_a_name_is_told_by_its_number(supervisor: Watched) -> None:
+    odd, other = (supervisor.start(shell(name, SLEEP, restart=SOON)) for name in ("odd", "other"))
+    os.kill(odd.pid or 0, signal.SIGRTMIN + 3)
+    until(lambda: odd.restarts == 1 and odd.state is State.READY)
+    assert [d for _, name, s, d in supervisor.events if (name, s) == ("odd", "failed")] == [
+        f"killed by signal {signal.SIGRTMIN + 3}; it starts again in 0.01 s"
+    ]
+    os.kill(other.pid or 0, signal.SIGKILL)
+    until(lambda: other.restarts == 1)
+
+
+def test_an_end_that_cannot_be_dealt_with_keeps_no_other_from_being_noticed(
+    supervisor: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (supervisor.start(shell(name, SLEEP, restart=SOON)) for name in ("one", "two"))
+
+    def admit(self: Supervisor, process: Process, why: str) -> float | None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervisor, "_admit_failure", admit)
+        os.kill(one.pid or 0, signal.SIGKILL)
+        until(lambda: one.state is State.FAILED)
+    assert one.detail == "its end could not be dealt with: can't start new thread"
+    os.kill(two.pid or 0, signal.SIGKILL)
+    until(lambda: two.restarts == 1)
+    supervisor.start_again(one)
+    assert one.state is State.READY
+
+
+def test_a_log_that_cannot_be_read_keeps_no_end_from_being_noticed(
+    supervisor: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def since(self: Log, start: int, *, unfinished: bool = False) -> Any:
+        raise OSError(24, "Too many open files")
+
+    process = supervisor.start(shell("daemon", "sleep 0.1; exit 3"))
+    monkeypatch.setattr(Log, "since", since)
+    until(lambda: process.state is State.FAILED)
+    assert process.detail == "exit status 3"
+
+
 def test_one_that_ends_by_itself_has_failed_whatever_its_status(supervisor: Watched) -> None:
     process = supervisor.start(shell("daemon", "sleep 0.05; echo enough"))
     until(lambda: process.state is State.FAILED)
@@ -280,6 +353,17 @@ def test_it_is_started_again_and_its_node_makes_it_whole(supervisor: Watched) ->
     assert supervisor.events[2][3] == "killed by SIGKILL; it starts again in 0.01 s"
 
 
+def test_what_its_node_cannot_do_when_it_ends_keeps_it_from_no_restart(supervisor: Watched) -> None:
+    def lost() -> None:
+        raise ValueError("no such link")
+
+    process = supervisor.start(shell("daemon", SLEEP, restart=SOON), lost=lost)
+    os.kill(process.pid or 0, signal.SIGKILL)
+    until(lambda: process.restarts == 1 and process.state is State.READY)
+    assert "lab: what follows its end could not be done: no such link" in process.log.last(5).text
+    process.lost = module.nothing  # the test's own end goes well
+
+
 def test_it_is_given_up_where_it_fails_too_often(supervisor: Watched) -> None:
     process = supervisor.start(shell("daemon", "sleep 0.02; exit 4", restart=SOON))
     until(lambda: "it is not started again" in process.detail)
@@ -300,13 +384,16 @@ def test_one_that_cannot_get_ready_again_counts_as_failed(supervisor: Watched, t
     assert process.restarts == 3 and process.state is State.FAILED and not process.running
 
 
-def test_where_its_node_cannot_make_it_whole_it_is_ended_and_tried_again(supervisor: Watched) -> None:
+@pytest.mark.parametrize("error", [SessionError, ValueError])
+def test_where_its_node_cannot_make_it_whole_it_is_ended_and_tried_again(
+    supervisor: Watched, error: type[Exception]
+) -> None:
     tries: list[int | None] = []
 
     def again() -> None:
         tries.append(process.pid)
         if len(tries) == 1:
-            raise SessionError("no bridge")
+            raise error("no bridge")
 
     process = supervisor.start(shell("daemon", SLEEP, restart=SOON), again=again)
     os.kill(process.pid or 0, signal.SIGKILL)
@@ -383,6 +470,21 @@ def test_what_it_printed_until_its_end_is_its_owners(supervisor: Watched) -> Non
     for process in (two, three):
         assert supervisor.finish(process) == b"the counts\n"
     assert supervisor.all() == [] and "failed" not in [state for *_, state, _ in supervisor.events]
+
+
+def test_its_end_is_told_once_however_late_it_is_noticed(supervisor: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    notice, noticed = Supervisor._has_ended, threading.Event()
+
+    def late(self: Supervisor, process: Process) -> None:
+        time.sleep(0.2)
+        notice(self, process)
+        noticed.set()
+
+    process = supervisor.start(recorder(RECORD))
+    monkeypatch.setattr(Supervisor, "_has_ended", late)
+    assert supervisor.finish(process) == b"the counts\n"
+    assert noticed.wait(20)
+    assert supervisor.states("probe") == ["started", "ready", "ended"]
 
 
 def test_one_that_failed_is_told_to_its_owner(supervisor: Watched) -> None:
@@ -491,6 +593,18 @@ def test_positions_in_a_log_outlive_its_being_cut(tmp_path: Path) -> None:
     assert log.since(158).text == "half a line\n"
     assert log.since(158, unfinished=True).text == "half a line\n"
     assert log.last(1).text == "half a line\n" and log.last(0).text == ""
+
+
+def test_the_labs_own_logs_are_in_a_folder_that_nothing_can_be_called(tmp_path: Path) -> None:
+    services = Supervisor(logs=tmp_path)
+    own, link = (
+        services.start(Service(node, name, ("sleep", "600")))
+        for node, name in ((THE_LAB, "agents"), ("agents.log", "x"))
+    )
+    assert own.log.path == tmp_path / "_lab" / "agents.log" and link.log.path == tmp_path / "agents.log" / "x.log"
+    services.stop(own, link, kill=True)
+    with pytest.raises(Refused):
+        LONG_NAME.parse("_lab")
 
 
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:

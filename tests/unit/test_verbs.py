@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +68,7 @@ class Described:
 
 
 @pytest.fixture
-def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Described, Path]]:
+def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Described, Path]:
     """It, and the socket at which it answers."""
     monkeypatch.setattr(rundir, "ROOT", tmp_path / "labs")
     monkeypatch.delenv("LAB", raising=False)
@@ -80,11 +80,8 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
     claimed = rundir.claim("dual-dc", rundir.LAB)
     claimed.describe(pid=os.getpid())
     server = Server(claimed.socket, Verbs(session, claimed).table())
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    yield session, claimed.socket
-    server.done.set()
-    thread.join(20)
+    threading.Thread(target=server.serve, daemon=True).start()
+    return session, claimed.socket
 
 
 Printed = Callable[..., str]
