@@ -25,7 +25,7 @@ NORMAL = 0xFFFFFFFA  # OFPP_NORMAL
 
 
 class _Spelled:
-    """Has its text at hand: of the millions of actions that flows to all switches of a segment have, most are shared."""
+    """Has its text at hand: most of the millions of actions in flows to all switches of a segment are shared."""
 
     @cached_property
     def text(self) -> str:
@@ -112,7 +112,8 @@ class Flow:
     @cached_property
     def cookie(self) -> int:
         """64-bit hash of the flow's content, never 0 (0 is what learned and hand-made flows carry)."""
-        text = repr((self.table, self.priority, self.match, self.idle_timeout_s)) + "".join([action.text for action in self.actions])
+        text = repr((self.table, self.priority, self.match, self.idle_timeout_s))
+        text += "".join([action.text for action in self.actions])
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) or 1
 
     @cached_property

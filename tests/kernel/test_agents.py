@@ -110,14 +110,14 @@ def test_what_is_malformed_is_counted_at_the_node_it_came_to(running: RunningLab
     send(running, "hv2", "hv4", "no JSON")
     send(running, "hv2", "hv4", json.dumps({"from": "mallory"}))
     counters = {"hv4: malformed": 1, "hv4: from a stranger": 1}
-    assert eventually(lambda: running.json("inspect", "hv4")["agents"]["counters"] == counters)
+    assert eventually(lambda: counters.items() <= running.json("inspect", "hv4")["agents"]["counters"].items())
 
     def told() -> dict[str, int]:
         """The same from the stream."""
         batches = [event["counts"]["hv4"] for event in events(running, "agents-counted") if "hv4" in event["counts"]]
         return {f"hv4: {what}": times for batch in batches for what, times in batch.items()}
 
-    assert eventually(lambda: told() == counters)
+    assert eventually(lambda: counters.items() <= told().items())
 
 
 def test_what_agents_do_is_in_the_stream_of_events(running: RunningLab) -> None:

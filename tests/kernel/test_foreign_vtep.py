@@ -220,8 +220,8 @@ def test_geneve_by_hand(tmp_path: Path) -> None:
             header = bytes([version << 6 | length, flags]) + kind.to_bytes(2) + vni.to_bytes(3) + bytes([last])
             return bytes(there.outer() / UDP(sport=50000, dport=6081) / Raw(header + options + carried))
 
-        oam, critical = 0x80, 0x40
-        option, must = b"\xff\xff\x01\x01data", b"\xff\xff\x81\x01data"
+        oam = 0x80  # a critical option is not tried: see chimera.overlay.geneve for what Open vSwitch does with it
+        option = b"\xff\xff\x01\x01data"
         good = {
             "as the lab sends it": made(),
             "reserved bits": made(flags=0x3F, last=0xFF),
@@ -233,7 +233,6 @@ def test_geneve_by_hand(tmp_path: Path) -> None:
             "nobody's VNI": made(77),
             "version 1": made(version=1),
             "a control packet": made(flags=oam),
-            "an option that must be understood": made(flags=critical, options=must),
             "IP inside": made(kind=0x0800, carried=inner[14:]),
             "options longer than the packet": made(words=63),
         }
