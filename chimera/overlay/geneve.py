@@ -2,7 +2,7 @@
 
 What all overlays with tunnels do (:mod:`chimera.overlay.tunnels`), with the VNI on the wire. Open vSwitch sends the
 format by itself, as it does for OVN: no options, Ethernet as the protocol type, and a source port that follows from the
-VM's flow (section 3.3), so that equal-cost paths are used. 
+VM's flow (section 3.3), so that equal-cost paths are used.
 A limit: an endpoint must drop frames with a critical option that it does not know (section 3.5), and Open vSwitch 3.1
 knows none, but looks only where it has no cached flow yet for the sender and the segment. What it decided then, it does
 with all that follow: such a frame is forwarded after good ones, and good ones are dropped after such a frame, until the
