@@ -154,14 +154,14 @@ class Simulation:
 
     def run(self, until: float) -> None:
         """Let everything happen that is due until then."""
-        while self._queue and self._queue[0][0] <= until:
-            self.now, _, act = heapq.heappop(self._queue)
-            act()
+        self._work_off(until)
         self.now = max(self.now, until)
 
     def settle(self, longest_s: float = 60.0) -> None:
         """Run until nothing is due any more, for at most so long."""
-        end = self.now + longest_s
+        self._work_off(self.now + longest_s)
+
+    def _work_off(self, end: float) -> None:
         while self._queue and self._queue[0][0] <= end:
             self.now, _, act = heapq.heappop(self._queue)
             act()

@@ -27,10 +27,6 @@ _FIELD_BYTES = {
 }  # fmt: skip
 
 
-_ACTION_BYTES: dict[str, int] = {}  # by text: strings know their hash
-_KEPT = 1 << 16
-
-
 def flow_mod_bytes(flow: Flow) -> int:
     """The length of the message that adds a flow; so long is it in a switch's answer, too (section 7.3.5.2)."""
     match = _MATCH_BYTES + sum(_field_bytes(name, value) for name, value in flow.match)
@@ -53,24 +49,15 @@ def _padded(length: int) -> int:
     return length + -length % 8
 
 
-def action_bytes(action: Action) -> int:
+def action_bytes(action: Action) -> int:  # noqa: PLR0911  one line per kind of action
     """The length of an action, with its padding; an instruction is none."""
-    size = _ACTION_BYTES.get(action.text)
-    if size is None:
-        if len(_ACTION_BYTES) >= _KEPT:
-            _ACTION_BYTES.clear()
-        size = _ACTION_BYTES[action.text] = _length(action)
-    return size
-
-
-def _length(action: Action) -> int:  # noqa: PLR0911  one line per kind of action
-    match action:
-        case Goto():
-            return 0
+    match action:  # the most frequent ones first
+        case SetField():
+            return _SET_FIELD_BYTES[action.field]
         case Output():
             return 16
-        case SetField(name, _):
-            return _padded(4 + _OXM_BYTES + _FIELD_BYTES[name])
+        case Goto():
+            return 0
         case Move():
             return 24
         case DecTtl():
@@ -81,6 +68,9 @@ def _length(action: Action) -> int:  # noqa: PLR0911  one line per kind of actio
             specs = [*_learn_bytes(action), 8] if action.output_from else _learn_bytes(action)
             return _padded(_NICIRA_BYTES + 22 + sum(specs))
     raise ValueError(f"{action} is unknown")
+
+
+_SET_FIELD_BYTES = {name: _padded(4 + _OXM_BYTES + size) for name, size in _FIELD_BYTES.items()}
 
 
 def _learn_bytes(learn: Learn) -> list[int]:
