@@ -51,14 +51,15 @@ class Log:
 
     def bound(self) -> None:
         """Cut the file where it has grown beyond its limit; what is written while that goes on may be lost."""
-        if self._size() <= self._limit_bytes:
-            return
-        with self._lock, open(self.path, "r+b") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(size - self._limit_bytes, 0))
-            kept = file.read()
-            size = file.tell()
-            file.truncate(0)
+        with self._lock:
+            size = self._size()
+            if size <= self._limit_bytes:
+                return
+            with open(self.path, "r+b") as file:
+                file.seek(size - self._limit_bytes)
+                kept = file.read()
+                size = file.tell()
+                file.truncate(0)
             self._cut += size
             self.old.write_bytes(kept[-self._limit_bytes :])
 

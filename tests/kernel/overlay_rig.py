@@ -12,7 +12,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +31,7 @@ from chimera.overlay.base import check_options
 from chimera.overlay.ports import datapath_id
 from chimera.ovsdb import Ovsdb, OvsdbError
 from chimera.wire import ovsdb
+from tests import waiting
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -92,11 +92,7 @@ def _session(path: Path) -> Ovsdb | None:
 
 def await_true(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
     """The first true value of ``condition``; fails when there is none in time."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-    return value
+    return waiting.until(condition, timeout_s, 0.01)
 
 
 def ofctl(folder: Path, *arguments: str) -> str:

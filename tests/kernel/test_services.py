@@ -13,6 +13,8 @@ import pytest
 from lab_support import ENVIRONMENT, LAB, PROJECT, lab, needs_lab, result
 from running_lab import Ping, RunningLab, up
 
+from tests import waiting
+
 pytestmark = needs_lab
 
 
@@ -23,12 +25,8 @@ def dual() -> Iterator[RunningLab]:
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 30) -> Any:
-    """The first true value of a condition."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return value
+    """The first true value of a condition; each look at a lab takes its time."""
+    return waiting.until(condition, timeout_s, 0.05)
 
 
 def troubled(running: RunningLab) -> dict[str, dict[str, Any]]:

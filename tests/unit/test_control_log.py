@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from chimera.net.control_log import ControlLog
 from chimera.net.controller import Controller
 from chimera.net.service import Service
 from chimera.net.services import Supervisor
+from tests.waiting import until
 
 
 def messages(*times: float) -> list[ControlMessage]:
@@ -246,14 +246,6 @@ def test_a_process_that_has_just_died_can_be_told_nothing(restarted: Restarted) 
     process.close()
     with restarted._stream, pytest.raises(SessionError, match=r"^the agents' process is not running$"):
         restarted.tell_agent("start", "hv1")
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 20) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
-    return value
 
 
 def test_what_agents_do_is_told_and_floods_are_counted_together(

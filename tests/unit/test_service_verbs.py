@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,17 +38,9 @@ from chimera.net.rundir import RunDir
 from chimera.net.service import Logs, Service
 from chimera.net.services import Supervisor
 from chimera.scenario.lab import Lab
+from tests.waiting import until
 
 SAID = "echo {name} is up; exec sleep 600"
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 20) -> Any:
-    """The first true value of a condition."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
-    return value
 
 
 class Nodes(Network):

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from chimera.net import services as module
 from chimera.net.logs import Log, news
 from chimera.net.service import Accepts, Answers, Listens, Logs, Makes, Readiness, Restart, Says, Service
 from chimera.net.services import Process, Supervisor
+from tests.waiting import until
 
 SOON = Restart(times=3, within_s=60, first_s=0.01, most_s=0.04)
 
@@ -50,15 +51,6 @@ def supervisor(tmp_path: Path) -> Iterator[Watched]:
     made = Watched(tmp_path / "logs")
     yield made
     made.stop(*made.all(), kill=True)
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 20) -> Any:
-    """The first true value of a condition."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
-    return value
 
 
 def shell(name: str, script: str, **options: Any) -> Service:
@@ -551,6 +543,22 @@ def test_its_user_owns_its_folder_and_its_log(supervisor: Watched, tmp_path: Pat
 
 
 # -- logs ----------------------------------------------------------------------------------------
+
+
+def test_who_bounds_a_log_beside_another_loses_nothing_of_it(tmp_path: Path) -> None:
+    log, barrier = Log(tmp_path / "daemon.log", 1000), threading.Barrier(4)
+    log.path.write_bytes(b"line\n" * 1000)
+
+    def bound() -> None:
+        barrier.wait()
+        log.bound()
+
+    threads = [threading.Thread(target=bound) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert log.old.read_bytes() == b"line\n" * 200 and log.end == 5000
 
 
 def test_a_log_is_bounded_while_its_writer_goes_on(
