@@ -39,7 +39,7 @@ def test_wan_cut_leaves_the_vm_where_it_was(tmp_path: Path) -> None:
     (move,) = found["migrations"]
     assert move["aborted"] and move["stun_ms"] == 0
     assert any(f"runs at {move['source']}" in note for note in found["notes"])
-    assert move["precopy_s"] > 0 and [r["number"] for r in move["rounds"]] == [1]
+    assert 0 < move["precopy_s"] < 60 and [r["number"] for r in move["rounds"]] == [1]
     assert 0 < move["rounds"][0]["megabytes"] < 64, "what had arrived when the WAN failed"
     assert {v["relation"] for v in move["vantage_points"]} == {"remote", "neighbour", "client"}
     remote, neighbour = (next(v for v in move["vantage_points"] if v["relation"] == r) for r in ("remote", "neighbour"))
