@@ -565,7 +565,8 @@ def test_a_log_is_bounded_while_its_writer_goes_on(
     supervisor: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_BOUND_S", 0.02)
-    script = "import itertools, time\nfor n in itertools.count():\n    print(f'line {n:09}', flush=True)\n"
+    # Whole lines, as daemons write them: of one in two parts, the first may be lost while the file is cut.
+    script = "import itertools, os\nfor n in itertools.count():\n    os.write(1, b'line %09d\\n' % n)\n"
     process = supervisor.start(python("daemon", script))
     process.log._limit_bytes = 20_000
     until(lambda: process.log.end > 500_000)
